@@ -1,0 +1,216 @@
+"""Bytes <-> events: the only file that knows the wire.
+
+Every `decode_*` takes bytes and gives a valid event or raises `BadMessage`, which says which field,
+which value and what was expected. Nothing else escapes, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from worker.errors import BadMessage, Invalid, TooLarge, Undecodable
+from worker.events import (
+    Behaviour,
+    Candidate,
+    Item,
+    ListRule,
+    Policy,
+    Profile,
+    RankedList,
+    SearchEvent,
+)
+
+WHERE: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
+STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
+
+T = TypeVar("T", bound=Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a message may be."""
+
+    record_bytes: int = 1_048_576
+    candidates: int = 1_000
+
+
+def decode_search_event(raw: bytes, limits: Limits) -> SearchEvent:
+    """A search event; what no field is named for is in its and its candidates' `extras`."""
+    tree = parse(raw, limits)
+    if isinstance(tree, dict):
+        candidates = tree.get("candidates")
+        if isinstance(candidates, list):
+            if len(candidates) > limits.candidates:
+                raise TooLarge(
+                    "$.candidates",
+                    f"at most {limits.candidates} candidates (PRISMRANK_MAX_CANDIDATES)",
+                    len(candidates),
+                )
+            for candidate in candidates:
+                _set_extras_aside(candidate, Candidate)
+        elif candidates is None:
+            tree.pop("candidates", None)
+    return convert(tree, SearchEvent)
+
+
+def decode_item(raw: bytes, limits: Limits) -> Item:
+    """A value of the catalogue."""
+    return convert(parse(raw, limits), Item)
+
+
+def decode_behaviour(raw: bytes, limits: Limits) -> Behaviour:
+    """A UBI event, as it is."""
+    return convert(parse(raw, limits), Behaviour)
+
+
+def decode_rule(raw: bytes, limits: Limits) -> ListRule:
+    """A list rule that can be applied: what its action needs is there."""
+    rule = convert(parse(raw, limits), ListRule)
+    if rule.action == "cap":
+        raise Invalid("$.action", "pin, block, bury or boost (caps are not applied yet)", "cap")
+    if rule.action == "pin" and not rule.item_ids:
+        raise Invalid("$.item_ids", "the items that are to be pinned")
+    if rule.action == "boost" and rule.factor is None:
+        raise Invalid("$.factor", "a factor above 0, on the odds of relevance")
+    if not (rule.item_ids or rule.field or rule.match.category):
+        raise Invalid("$", "item_ids, field and value, or match.category: which items it is about")
+    if rule.field and rule.field not in Item.__struct_fields__:
+        raise Invalid("$.field", "a field of an item", rule.field)
+    return rule
+
+
+def decode_policy(raw: bytes, limits: Limits, methods: frozenset[str]) -> Policy:
+    """A policy whose every dial is known; `methods` are the names of the diversifiers."""
+    policy = convert(parse(raw, limits), Policy)
+    if policy.method is not None and policy.method not in methods:
+        raise Invalid("$.method", "one of " + ", ".join(sorted(methods)), policy.method)
+    for dial in ("caps", "explore", "alias"):
+        if getattr(policy, dial):
+            raise Invalid(f"$.{dial}", "nothing: not applied yet", getattr(policy, dial))
+    return policy
+
+
+def decode_profile(raw: bytes, limits: Limits) -> Profile:
+    """A profile as the worker itself wrote it."""
+    return convert(parse(raw, limits), Profile)
+
+
+def decode_ranked_list(raw: bytes, limits: Limits) -> RankedList:
+    """A ranked list, for those who read what the worker wrote."""
+    return convert(parse(raw, limits), RankedList)
+
+
+def encode(message: Struct) -> bytes:
+    """The bytes of a message: UTF-8 JSON, one object."""
+    return _ENCODER.encode(message)
+
+
+def list_id(answer: RankedList) -> str:
+    """The digest of an answer without its id and its times: equal answers have equal ids."""
+    timeless = msgspec.structs.replace(
+        answer, list_id="", timestamp=None, timing_ms=type(answer.timing_ms)()
+    )
+    return hashlib.sha256(_ENCODER.encode(timeless)).hexdigest()[:32]
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder()
+_NAMES: Final[dict[type[Struct], frozenset[str]]] = {
+    struct: frozenset(struct.__struct_encode_fields__) - {"extras"}
+    for struct in (SearchEvent, Candidate, Item, Behaviour)
+}
+
+
+def parse(raw: bytes, limits: Limits) -> Any:
+    """The JSON value in `raw`, finite and valid UTF-8 throughout."""
+    if len(raw) > limits.record_bytes:
+        expected = f"a record of at most {limits.record_bytes} bytes (PRISMRANK_MAX_RECORD_BYTES)"
+        raise TooLarge("$", expected, len(raw))
+    try:
+        return _DECODER.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _fault(raw, error) from error
+
+
+def _fault(raw: bytes, error: Exception) -> BadMessage:
+    """The slow road, for bad bytes alone: find the field that msgspec could not name."""
+    try:
+        tree = json.loads(raw.decode("utf-8", "surrogateescape"))
+        for path, value in _leaves(tree):
+            if isinstance(value, float) and not math.isfinite(value):
+                return Invalid(path, "a finite number", value)
+            if isinstance(value, str) and not _is_unicode(value):
+                return Undecodable(path, "valid UTF-8", value)
+    except RecursionError:
+        return Undecodable("$", "JSON that is not nested beyond reason", raw[:40])
+    except ValueError as reason:
+        return Undecodable("$", f"one JSON object ({reason})", raw[:40])
+    return Undecodable("$", f"one JSON object ({error})", raw[:40])
+
+
+def _leaves(tree: Any, path: str = "$") -> Iterator[tuple[str, Any]]:
+    """Every key and value that is no container, with its path."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield path, key
+            yield from _leaves(value, f"{path}.{key}")
+    elif isinstance(tree, list):
+        for index, value in enumerate(tree):
+            yield from _leaves(value, f"{path}[{index}]")
+    else:
+        yield path, tree
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _set_extras_aside(tree: Any, struct: type[Struct]) -> None:
+    """Move the fields that `struct` does not name into `extras`, where it keeps them."""
+    if not isinstance(tree, dict) or struct not in _NAMES:
+        return
+    if unknown := tree.keys() - _NAMES[struct]:
+        tree["extras"] = {name: tree.pop(name) for name in sorted(unknown)}
+
+
+def convert(tree: Any, struct: type[T]) -> T:
+    _set_extras_aside(tree, struct)
+    try:
+        return msgspec.convert(tree, struct)
+    except msgspec.ValidationError as error:
+        raise _invalid(tree, str(error)) from error
+
+
+def _invalid(tree: Any, message: str) -> Invalid:
+    """msgspec's message as ours: the path, what was expected there, and the value found."""
+    where = WHERE.search(message)
+    path = where["path"] if where else "$"
+    if missing := MISSING.match(message):
+        return Invalid(f"{path}.{missing['field']}", "a value: the field is required")
+    expected = message[: where.start()] if where else message
+    expected = re.sub(r", got .*$", "", expected).removeprefix("Expected ")
+    return Invalid(path, expected.replace("Number out", "a number not out"), _at(tree, path))
+
+
+def _at(tree: Any, path: str) -> Any:
+    """The value at msgspec's path, as far as the path leads."""
+    for name, index in STEP.findall(path):
+        try:
+            tree = tree[name] if name else tree[int(index)]
+        except (KeyError, IndexError, TypeError):
+            break
+    return tree
