@@ -1,0 +1,200 @@
+"""Scores and rules -> a RankedList: who stands where, and why.
+
+Order of a list: what the diversifier made of the candidates (pins at their places), then what a
+rule buried, then unknown items in event order. Blocked items are not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from worker import codec
+from worker.events import RankedItem, RankedList, Reason, Why
+from worker.ranking import rules
+from worker.ranking.diversify import diversify
+from worker.ranking.join import Entry, JoinedSearch
+from worker.ranking.judge import engine_share, sigmoid
+from worker.ranking.model import Doubles, Scores
+
+DECIMALS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One place of the list before it is numbered."""
+
+    entry: Entry
+    relevance: float | None
+    gain: float | None = None
+    why: tuple[float, float] = (0.0, 0.0)  # relevance, diversity
+    rule: str | None = None
+
+
+def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
+    """The diversified list, in the order that the scores, the dial and the rules ask for."""
+    placement = rules.place(search.rules, [entry.item for entry in search.entries])
+    raw = scores.raw + np.asarray(placement.boosts)
+    free, buried = _by_strength(search, raw, placement)
+    utility = sigmoid(raw[free])
+    chosen = diversify(
+        _taken(scores, free),
+        utility,
+        search.dials.method,
+        search.dials.diversity,
+        depth=min(len(free), search.event.k or len(free)),
+        places=min(len(free), search.depth or len(free)),
+        pinned=_pinned(placement, free),
+    )
+    gains = zip(chosen.relevance_gain.tolist(), chosen.diversity_gain.tolist(), strict=True)
+    lines = [
+        _line(search, scores, placement, free[index], gain)
+        for index, gain in zip(chosen.order.tolist(), gains, strict=True)
+    ]
+    lines += [_line(search, scores, placement, index, None) for index in buried]
+    return _assembled(search, lines, placement.applied, model=model, reason=None)
+
+
+def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedList:
+    """The fallback order: the engine's score where every candidate has one, else word overlap.
+
+    Rules apply (a boost multiplies the score), diversity does not, and no relevance is claimed.
+    """
+    placement = rules.place(search.rules, [entry.item for entry in search.entries])
+    scored = all(entry.item.score is not None for entry in search.entries)
+    strength = engine_share(search) if scored else overlap.raw
+    strength = np.clip(strength, 0.0, 1.0) * np.exp(np.asarray(placement.boosts))
+    free, buried = _by_strength(search, strength, placement)
+    pinned = _pinned(placement, free)
+    others = iter(index for place, index in enumerate(free) if place not in pinned.values())
+    order = [free[pinned[place]] if place in pinned else next(others) for place in range(len(free))]
+    lines = [
+        Line(search.entries[index], None, rule=placement.rule_of.get(index))
+        for index in (*order, *buried)
+    ]
+    return _assembled(search, lines, placement.applied, model=None, reason=reason)
+
+
+def _by_strength(
+    search: JoinedSearch, strength: Doubles, placement: rules.Placement
+) -> tuple[list[int], list[int]]:
+    """The free and the buried candidates, strongest first; ties by engine score, then position."""
+
+    def engine_score(index: int) -> float:
+        score = search.entries[index].item.score
+        return float("-inf") if score is None else score
+
+    best_first = sorted(
+        (index for index in range(len(search.entries)) if index not in placement.blocked),
+        key=lambda index: (-strength[index], -engine_score(index), index),
+    )
+    free = [index for index in best_first if index not in placement.buried]
+    return free, [index for index in best_first if index in placement.buried]
+
+
+def _taken(scores: Scores, rows: Sequence[int]) -> Scores:
+    """The scores of some candidates, in that order."""
+    rows = list(rows)
+    relevance = None if scores.relevance is None else scores.relevance[rows]
+    return Scores(
+        scores.raw[rows],
+        relevance,
+        scores.vectors[rows],
+        scores.categories[rows],
+        scores.brands[rows],
+    )
+
+
+def _pinned(placement: rules.Placement, free: Sequence[int]) -> dict[int, int]:
+    """place -> index in `free`; a place beyond the end becomes the last one that is open."""
+    where = {candidate: index for index, candidate in enumerate(free)}
+    pinned: dict[int, int] = {}
+    for place, candidate in sorted(placement.pinned.items()):
+        if place < len(free):
+            pinned[place] = where[candidate]
+    beyond = [c for place, c in sorted(placement.pinned.items()) if place >= len(free)]
+    open_places = [place for place in range(len(free)) if place not in pinned]
+    for place, candidate in zip(open_places[len(open_places) - len(beyond) :], beyond, strict=True):
+        pinned[place] = where[candidate]
+    return pinned
+
+
+def _line(
+    search: JoinedSearch,
+    scores: Scores,
+    placement: rules.Placement,
+    index: int,
+    gain: tuple[float, float] | None,
+) -> Line:
+    return Line(
+        entry=search.entries[index],
+        relevance=None if scores.relevance is None else float(scores.relevance[index]),
+        gain=None if gain is None else sum(gain),
+        why=gain or (0.0, 0.0),
+        rule=placement.rule_of.get(index),
+    )
+
+
+def _assembled(
+    search: JoinedSearch,
+    lines: Iterable[Line],
+    applied: tuple[str, ...],
+    *,
+    model: str | None,
+    reason: Reason | None,
+) -> RankedList:
+    """The page that the event asks for, numbered and signed."""
+    event = search.event
+    unknown = [Line(entry, None if reason else 0.0, gain=0.0) for entry in search.unknown]
+    start = event.offset or 0
+    page = [*lines, *unknown][start : search.depth]
+    answer = RankedList(
+        query_id=event.query_id,
+        list_id="",
+        user_id=event.user_id,
+        client_id=event.client_id,
+        user_query=event.user_query,
+        timestamp=None,
+        model=model,
+        policy=search.policy_id,
+        diversity=search.dials.diversity,
+        experiment=event.experiment,
+        degraded=reason is not None,
+        reason=reason,
+        candidate_count=len(event.candidates),
+        items=tuple(_item(line, place) for place, line in enumerate(page, start=start + 1)),
+        unknown_items=tuple(entry.item.item_id for entry in search.unknown),
+        repeated_items=search.repeated,
+        rules_applied=applied,
+    )
+    return msgspec.structs.replace(answer, list_id=codec.list_id(answer))
+
+
+def _item(line: Line, place: int) -> RankedItem:
+    item = line.entry.item
+    relevance, diversity = line.why
+    return RankedItem(
+        item_id=item.item_id,
+        rank=place,
+        relevance=_rounded(line.relevance),
+        gain=_rounded(line.gain),
+        category=item.category,
+        engine_rank=line.entry.engine_rank,
+        engine_score=item.score,
+        sponsored=item.sponsored,
+        ad_id=item.ad_id,
+        shown_probability=1.0,
+        why=Why(
+            relevance=round(relevance, DECIMALS) + 0.0,
+            diversity=round(diversity, DECIMALS) + 0.0,
+            rule=line.rule,
+        ),
+    )
+
+
+def _rounded(number: float | None) -> float | None:
+    """At 1e-4, and never -0."""
+    return None if number is None else round(number, DECIMALS) + 0.0

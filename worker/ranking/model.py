@@ -1,0 +1,79 @@
+"""The port: what the core asks of a model, and the arrays that pass between them.
+
+The ONNX bundle, the weak honest ranker (`scoring.overlap`) and training's own models all fit
+`Model` and run one contract suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.bundle import Calibration, Template
+
+Floats: TypeAlias = NDArray[np.float32]
+Doubles: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+Vector: TypeAlias = Floats  # [d], unit length
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Texts as padded tokens. `rows[i]` says which of the packed texts row i is."""
+
+    rows: tuple[int, ...]
+    input_ids: Integers  # [n, s]
+    attention_mask: Integers  # [n, s], 1 for a token and 0 for padding
+
+    @property
+    def padded_tokens(self) -> int:
+        """What the batch costs: rows x longest."""
+        return self.input_ids.size
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What an encoder gave for a TokenBatch, row by row."""
+
+    vectors: Floats  # [n, d], unit length
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What is known of one search's candidates, aligned with them."""
+
+    raw: Doubles  # [n] decides the order: the logit of relevance where there is one
+    relevance: Doubles | None  # [n] P(relevant), monotone in raw; None where no model gave it
+    vectors: Floats  # [n, d] unit length
+    categories: Doubles  # [n, C] P(category | item); a row of zeros where nothing is known
+    brands: Doubles  # [n, B] 1 for the item's brand; a row of zeros where it names none
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBudget:
+    """How large a TokenBatch may be."""
+
+    padded_tokens: int = 4096
+    rows: int = 64
+
+
+class Model(Protocol):
+    """Turns tokens into vectors, and says what its numbers mean."""
+
+    digest: str | None  # the bundle's name; None for a model that is no bundle
+    template: Template
+    calibration: Calibration
+    categories: tuple[str, ...]
+    budget: TokenBudget
+    pad_id: int  # what fills a row up
+    vectors: MutableMapping[str, Vector]  # rendered text -> its vector: a bounded cache
+
+    def tokenize(self, texts: Sequence[str]) -> list[Sequence[int]]:
+        """The token ids of each text, special tokens included, cut at the model's maximum."""
+
+    def score(self, batch: TokenBatch) -> Encoded:
+        """The effect: run the graph. Equal rows give equal vectors in any batch."""
