@@ -1,0 +1,189 @@
+"""Every dial of the worker in one frozen struct, read once from the environment (PRISMRANK_*).
+
+The README's table is generated from here, and a test holds them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from worker.codec import Limits
+from worker.errors import BadSetting
+from worker.ranking.diversify import METHODS
+from worker.ranking.join import Dials
+from worker.ranking.model import TokenBudget
+
+PREFIX: Final = "PRISMRANK_"
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The worker's settings. Two suffice: `kafka` and `registry`."""
+
+    kafka: Annotated[str, Meta(description="bootstrap servers, comma-separated")] = "127.0.0.1:9092"
+    registry: Annotated[str, Meta(description="folder or fsspec URL of the bundle registry")] = (
+        ".prismrank/registry"
+    )
+    alias: Annotated[str, Meta(description="alias of the bundle that is served")] = "live"
+    variant: Annotated[str, Meta(description="precision of the graphs: fp32, fp16 or int8")] = (
+        "fp32"
+    )
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Meta(description="where the model runs; auto takes CUDA where its provider works"),
+    ] = "auto"
+    threads: Annotated[int, Meta(ge=1, description="onnxruntime threads; 1 repeats bit by bit")] = 1
+    group: Annotated[str, Meta(description="consumer group, and Faust's application id")] = (
+        "prismrank"
+    )
+    topic_prefix: Annotated[str, Meta(description="goes before every topic's name")] = ""
+    catalogue: Annotated[
+        Literal["topic", "none"],
+        Meta(description="none: events carry every field and `items` is not read"),
+    ] = "topic"
+    profiles: Annotated[
+        Literal["table", "event", "off"],
+        Meta(
+            description="where a user's history comes from: the profiles table, the event, nowhere"
+        ),
+    ] = "table"
+    diversity: Annotated[
+        float, Meta(ge=0, le=1, description="the dial, where neither event nor policy sets it")
+    ] = 0.3
+    method: Annotated[str, Meta(description="diversifier, where no policy names one")] = "facets"
+    engine_weight: Annotated[
+        float, Meta(ge=0, le=1, description="share of the engine's score in relevance")
+    ] = 0.0
+    profile_weight: Annotated[
+        float, Meta(ge=0, description="how much a user's taste moves the cosine; 0 is not at all")
+    ] = 0.5
+    deadline_ms: Annotated[
+        float | None, Meta(description="deadline, where neither event nor policy sets it; none")
+    ] = None
+    max_candidates: Annotated[int, Meta(ge=1, description="candidates of one event")] = 1_000
+    max_text_chars: Annotated[
+        int, Meta(ge=1, description="longer texts are cut here and counted")
+    ] = 2_000
+    max_record_bytes: Annotated[int, Meta(ge=1, description="bytes of one record")] = 1_048_576
+    batch_tokens: Annotated[int, Meta(ge=1, description="padded tokens of one model call")] = 4_096
+    batch_rows: Annotated[int, Meta(ge=1, description="texts of one model call")] = 64
+    batch_events: Annotated[int, Meta(ge=1, description="events of one micro-batch, at most")] = 16
+    batch_texts: Annotated[
+        int, Meta(ge=1, description="unseen texts at which a micro-batch closes")
+    ] = 256
+    in_flight: Annotated[int, Meta(ge=1, description="events read and not yet acked")] = 256
+    cached_vectors: Annotated[int, Meta(ge=1, description="item and query vectors kept")] = 100_000
+    bundle_cache: Annotated[
+        str, Meta(description="folder for bundles of a registry that is no local folder")
+    ] = ".prismrank/cache"
+    poll_seconds: Annotated[float, Meta(gt=0, description="between looks at the alias")] = 5.0
+    commit_seconds: Annotated[float, Meta(gt=0, description="between offset commits")] = 0.5
+    fetch_wait_ms: Annotated[int, Meta(ge=1, description="longest a broker holds a fetch back")] = (
+        100
+    )
+    session_timeout_seconds: Annotated[
+        float, Meta(gt=0, description="silence after which the group gives a worker up")
+    ] = 10.0
+    produce_timeout_seconds: Annotated[
+        float, Meta(gt=0, description="for one delivery to be confirmed")
+    ] = 30.0
+    produce_attempts: Annotated[
+        int, Meta(ge=1, description="deliveries tried before a dead letter")
+    ] = 5
+    model_failures: Annotated[
+        int, Meta(ge=1, description="events in a row that fail alone before the worker exits")
+    ] = 10
+    fuse_share: Annotated[
+        float,
+        Meta(gt=0, le=1, description="share of unexpected errors in 100 events; past it: exit"),
+    ] = 0.2
+    stall_seconds: Annotated[
+        float, Meta(gt=0, description="with work waiting and nothing acked: not live")
+    ] = 60.0
+    shutdown_seconds: Annotated[float, Meta(gt=0, description="for a clean stop")] = 20.0
+    reply_topics: Annotated[
+        tuple[str, ...], Meta(description="topics that kafka_replyTopic may name, comma-separated")
+    ] = ()
+    http_host: Annotated[str, Meta(description="where HTTP listens")] = "127.0.0.1"
+    http_port: Annotated[int, Meta(ge=0, le=65_535, description="port of HTTP")] = 8_470
+    http_token: Annotated[
+        str, Meta(description="bearer token; required where http_host is not loopback")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise BadSetting(_message("method", "one of " + ", ".join(METHODS), self.method))
+        if self.http_host not in LOOPBACK and not self.http_token:
+            raise BadSetting(_message("http_token", f"a token, for {self.http_host} is open", ""))
+
+    @property
+    def limits(self) -> Limits:
+        """How large a message may be."""
+        return Limits(record_bytes=self.max_record_bytes, candidates=self.max_candidates)
+
+    @property
+    def dials(self) -> Dials:
+        """What is in force where neither event nor policy says otherwise."""
+        return Dials(
+            diversity=self.diversity,
+            method=self.method,
+            engine_weight=self.engine_weight,
+            deadline_ms=self.deadline_ms,
+            profile_weight=self.profile_weight,
+            max_text_chars=self.max_text_chars,
+        )
+
+    @property
+    def budget(self) -> TokenBudget:
+        """How large one call of the model may be."""
+        return TokenBudget(padded_tokens=self.batch_tokens, rows=self.batch_rows)
+
+    def topic(self, name: str) -> str:
+        """The full name of a topic."""
+        return self.topic_prefix + name
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """The settings in an environment; raises BadSetting that names the variable at fault."""
+    given: dict[str, object] = {}
+    for variable, text in environment.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX) or name in OTHERS:
+            continue
+        if name not in Settings.__struct_fields__:
+            raise BadSetting(f"{variable}: no such setting; see the table in the README")
+        given[name] = text.split(",") if name == "reply_topics" else text
+    try:
+        return msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$.")
+        if not path:
+            raise BadSetting(reason) from error
+        name = path.rstrip("`")
+        raise BadSetting(
+            _message(name, reason.removeprefix("Expected "), given.get(name))
+        ) from error
+
+
+OTHERS: Final = frozenset({"base", "data", "test_kafka"})
+"""Variables of the demo and of the tests: no settings of the worker."""
+
+
+def table() -> str:
+    """The settings as the README shows them."""
+    hints = get_type_hints(Settings, include_extras=True)
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, default in zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True):
+        meta = next(m for m in hints[name].__metadata__ if isinstance(m, Meta))
+        value = ",".join(default) if isinstance(default, tuple) else default
+        shown = "" if value in ("", None) else f"`{value}`"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {meta.description} |")
+    return "\n".join(rows)
+
+
+def _message(name: str, expected: str, value: object) -> str:
+    return f"{PREFIX}{name.upper()}: expected {expected}, got {value!r}"
