@@ -11,7 +11,10 @@ from worker.events import Candidate, Item, ListRule, Match, SearchEvent
 from worker.ranking.join import Dials, JoinedSearch, Tables, join
 from worker.ranking.model import Scores
 
-WORDS = "red blue trail running shoe boot sock lace hat cap scarf coat rain wool light".split()
+WORDS = (
+    *("red", "blue", "trail", "running", "shoe", "boot", "sock", "lace"),
+    *("hat", "cap", "scarf", "coat", "rain", "wool", "light"),
+)
 
 
 def candidate(item_id: str = "a", **fields: Any) -> Candidate:
@@ -22,7 +25,12 @@ def candidate(item_id: str = "a", **fields: Any) -> Candidate:
 def event(candidates: Sequence[Candidate] = (), **fields: Any) -> SearchEvent:
     """A search event."""
     return SearchEvent(
-        **{"query_id": "q-1", "user_query": "running shoes", "candidates": tuple(candidates), **fields}
+        **{
+            "query_id": "q-1",
+            "user_query": "running shoes",
+            "candidates": tuple(candidates),
+            **fields,
+        }
     )
 
 
@@ -36,7 +44,9 @@ def joined(search: SearchEvent, tables: Tables | None = None, **dials: Any) -> J
     return join(search, tables or Tables(), Dials(**dials))
 
 
-def rule(rule_id: str, action: str, *item_ids: str, query: str | None = None, **fields: Any) -> ListRule:
+def rule(
+    rule_id: str, action: str, *item_ids: str, query: str | None = None, **fields: Any
+) -> ListRule:
     """A list rule; `query` matches exactly unless `match` says otherwise."""
     match = fields.pop("match", Match(query=query))
     return ListRule(rule_id=rule_id, action=action, item_ids=item_ids, match=match, **fields)  # type: ignore[arg-type]

@@ -20,6 +20,9 @@ BENCHMARKS = ("scoring", "diversify", "stream")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status. 2: it could not start as asked."""
+    # Read when numpy is imported. A list's matrices are small: threads cost them more than they
+    # give, and one repeats itself bit by bit.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     chosen = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = chosen.command
     try:

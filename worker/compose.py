@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aiohttp import web
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
 
 from export import bundle as bundles
 from export.bundle import BundleError
@@ -31,7 +29,7 @@ from worker.scoring.overlap import Overlap
 from worker.scoring.scheduler import Scheduler
 from worker.serving import Serving
 from worker.settings import Settings
-from worker.tables import Known, Reader
+from worker.tables import Known, Reader, partition_counts
 from worker.telemetry import Telemetry
 
 LOG = logging.getLogger(__name__)
@@ -193,21 +191,12 @@ class Worker:
 
 async def _partitions(settings: Settings) -> int:
     """The partition count of the two event topics; raises BadSetting where they differ."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka)
-    try:
-        await consumer.start()
-        names = [settings.topic(name) for name in ("search-events", "behaviour-events")]
-        await consumer.topics()
-        counts = [len(consumer.partitions_for_topic(name) or ()) for name in names]
-    except KafkaError as error:
-        raise WorkerFault(f"{settings.kafka}: {error}") from error
-    finally:
-        await consumer.stop()
-    if 0 in counts:
-        raise WorkerFault(f"topic {names[counts.index(0)]!r} does not exist; create it first")
-    if settings.profiles == "table" and counts[0] != counts[1]:
+    names = [settings.topic(name) for name in ("search-events", "behaviour-events")]
+    counts = await partition_counts(settings, names)
+    searches, behaviours = (counts[name] for name in names)
+    if settings.profiles == "table" and searches != behaviours:
         raise BadSetting(
-            f"{names[0]} has {counts[0]} partitions and {names[1]} {counts[1]}: profiles need"
+            f"{names[0]} has {searches} partitions and {names[1]} {behaviours}: profiles need"
             " equal counts (or PRISMRANK_PROFILES=event)"
         )
-    return counts[0]
+    return searches

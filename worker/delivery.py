@@ -182,23 +182,23 @@ class Delivery:
 
     async def _handled(self, record: Record, handle: Callable[[Record], Awaitable[None]]) -> None:
         """Answered, or a dead letter. What escapes is a fault of this worker."""
-        unexpected = False
         try:
             await handle(record)
+            self._unexpected.append(False)
         except BadMessage as error:
+            self._unexpected.append(False)
             await self._dead_letter(record, error)
         except WorkerFault:
             raise
         except Exception as error:
-            unexpected = True
             LOG.exception("unexpected error", extra=_where(record))
+            self._unexpected.append(True)
             self._blow_fuse_if_it_is_us(error)
             await self._dead_letter(record, Unexpected(error))
-        self._unexpected.append(unexpected)
 
     def _blow_fuse_if_it_is_us(self, error: Exception) -> None:
         """Past a set share of a window the fault is ours: stop, instead of draining the topic."""
-        count = 1 + sum(self._unexpected)
+        count = sum(self._unexpected)
         if count > self._settings.fuse_share * FUSE_WINDOW:
             message = f"{count} of the last {FUSE_WINDOW} events failed unexpectedly: {error!r}"
             raise WorkerFault(message) from error

@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from worker import codec
 from worker.errors import BadMessage, BadSetting, WorkerFault
@@ -104,11 +106,9 @@ class Reader:
             fetch_max_wait_ms=settings.fetch_wait_ms,
             max_partition_fetch_bytes=max(settings.max_record_bytes, 1 << 20),
         )
+        counts = await partition_counts(settings, self._table_of)
+        partitions = [TopicPartition(name, i) for name in counts for i in range(counts[name])]
         await consumer.start()
-        partitions: list[TopicPartition] = []
-        for topic in self._table_of:
-            found = consumer.partitions_for_topic(topic) or await self._partitions(topic)
-            partitions += [TopicPartition(topic, partition) for partition in sorted(found)]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         ends = await consumer.end_offsets(partitions)
@@ -126,15 +126,6 @@ class Reader:
         """Close the consumer."""
         if self._consumer is not None:
             await self._consumer.stop()
-
-    async def _partitions(self, topic: str) -> set[int]:
-        assert self._consumer is not None, "partitions are asked of a started consumer: a bug"
-        await self._consumer._client.force_metadata_update()
-        await self._consumer.topics()
-        found = self._consumer.partitions_for_topic(topic)
-        if not found:
-            raise WorkerFault(f"topic {topic!r} does not exist; create it (compacted) first")
-        return set(found)
 
     async def _read_some(self) -> None:
         assert self._consumer is not None, "a reader is started before it reads: a bug"
@@ -154,6 +145,22 @@ class Reader:
             self._telemetry.rejected_rows.labels(table).inc()
             where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
             LOG.warning("row not taken, the former one stays: %s", error, extra=where)
+
+
+async def partition_counts(settings: Settings, topics: Iterable[str]) -> dict[str, int]:
+    """How many partitions each topic has; raises WorkerFault where one does not exist."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    try:
+        await admin.start()
+        described = await admin.describe_topics(list(topics))
+    except KafkaError as error:
+        raise WorkerFault(f"{settings.kafka}: {error}") from error
+    finally:
+        await admin.close()
+    counts = {topic["topic"]: len(topic["partitions"]) for topic in described}
+    if missing := [name for name, count in counts.items() if not count]:
+        raise WorkerFault(f"no such topics: {', '.join(missing)}; create them first")
+    return counts
 
 
 def read_catalogue(path: Path) -> dict[str, Item]:

@@ -21,9 +21,6 @@ class Session(Protocol):
     @property
     def digest(self) -> str: ...
 
-    @property
-    def pad_id(self) -> int: ...
-
     def tokenize(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """The token ids of each text."""
 
@@ -45,7 +42,6 @@ class Encoder:
         self.calibration = manifest.calibration
         self.categories = manifest.categories
         self.budget = budget or TokenBudget()
-        self.pad_id = session.pad_id
         self.vectors: MutableMapping[str, Vector] = Bounded(cached_vectors)
 
     def score(self, batch: TokenBatch) -> Encoded:

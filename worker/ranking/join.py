@@ -17,7 +17,9 @@ from worker.events import Candidate, HistoryEntry, Item, ListRule, Policy, Searc
 from worker.ranking import profiles, rules
 
 TEXT_FIELDS: Final = ("title", "description", "category", "brand")
-ITEM_FIELDS: Final = tuple(name for name in Item.__struct_fields__ if name != "item_id")
+PLAIN_FIELDS: Final = tuple(
+    name for name in Item.__struct_fields__ if name not in ("item_id", "attributes", "extras")
+)
 
 
 def remembers_nobody(_user: str) -> tuple[HistoryEntry, ...]:
@@ -152,12 +154,10 @@ def _merged(candidate: Candidate, item: Item | None) -> Candidate:
         return candidate
     missing = {
         name: value
-        for name in ITEM_FIELDS
-        if not getattr(candidate, name)
-        and getattr(candidate, name) is not False
-        and (value := getattr(item, name)) is not None
+        for name in PLAIN_FIELDS
+        if getattr(candidate, name) is None and (value := getattr(item, name)) is not None
     }
-    if candidate.attributes and item.attributes:
+    if item.attributes:
         missing["attributes"] = item.attributes | candidate.attributes
     return msgspec.structs.replace(candidate, **missing) if missing else candidate
 

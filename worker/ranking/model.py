@@ -69,7 +69,6 @@ class Model(Protocol):
     calibration: Calibration
     categories: tuple[str, ...]
     budget: TokenBudget
-    pad_id: int  # what fills a row up
     vectors: MutableMapping[str, Vector]  # rendered text -> its vector: a bounded cache
 
     def tokenize(self, texts: Sequence[str]) -> list[Sequence[int]]:

@@ -39,7 +39,7 @@ def encode(wanted: Sequence[str], model: Model) -> Mapping[str, Vector]:
     """The vector of every text: from the model's cache, or through the model, in token batches."""
     known = {text: vector for text in wanted if (vector := model.vectors.get(text)) is not None}
     unseen = [text for text in wanted if text not in known]
-    batches = pack(unseen, model.tokenize, model.budget, model.pad_id)
+    batches = pack(unseen, model.tokenize, model.budget)
     fresh = unpack(((batch, model.score(batch)) for batch in batches), len(unseen))
     for text, vector in zip(unseen, fresh, strict=True):
         known[text] = model.vectors[text] = vector

@@ -13,7 +13,6 @@ def pack(
     texts: Sequence[str],
     tokenize: Callable[[Sequence[str]], list[Sequence[int]]],
     budget: TokenBudget,
-    pad_id: int = 0,
 ) -> tuple[TokenBatch, ...]:
     """Batches of at most `budget.rows` rows and `budget.padded_tokens` tokens, padding counted.
 
@@ -28,7 +27,7 @@ def pack(
     while start < len(longest_first):
         width = max(len(tokens[longest_first[start]]), 1)
         size = max(1, min(budget.rows, budget.padded_tokens // width))
-        batches.append(_padded(longest_first[start : start + size], tokens, width, pad_id))
+        batches.append(_padded(longest_first[start : start + size], tokens, width))
         start += size
     return tuple(batches)
 
@@ -43,10 +42,9 @@ def unpack(batches: Iterable[tuple[TokenBatch, Encoded]], count: int) -> Floats:
     return np.empty((0, 0), dtype=np.float32) if vectors is None else vectors
 
 
-def _padded(
-    rows: Sequence[int], tokens: Sequence[Sequence[int]], width: int, pad_id: int
-) -> TokenBatch:
-    input_ids = np.full((len(rows), width), pad_id, dtype=np.int64)
+def _padded(rows: Sequence[int], tokens: Sequence[Sequence[int]], width: int) -> TokenBatch:
+    """Rows filled up with zeros; what counts is the mask, whatever id a model pads with."""
+    input_ids = np.zeros((len(rows), width), dtype=np.int64)
     mask = np.zeros((len(rows), width), dtype=np.int64)
     for i, row in enumerate(rows):
         input_ids[i, : len(tokens[row])] = tokens[row]

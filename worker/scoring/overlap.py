@@ -18,7 +18,6 @@ from worker.ranking.model import Encoded, TokenBatch, TokenBudget, Vector
 from worker.ranking.rules import words
 
 DIMENSIONS = 512
-PADDING = 0
 EMPTY_TEXT = 1  # a text without words still has a direction, of its own
 
 
@@ -30,7 +29,6 @@ class Overlap:
     calibration = Calibration(slope=1.0, intercept=0.0, origin="none: the overlap itself")
     categories: tuple[str, ...] = ()
     budget = TokenBudget(padded_tokens=1 << 16, rows=1_024)
-    pad_id = PADDING
 
     def __init__(self, cached_vectors: int = 10_000) -> None:
         self.vectors: MutableMapping[str, Vector] = Bounded(cached_vectors)

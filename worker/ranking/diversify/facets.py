@@ -1,7 +1,7 @@
 """Facets: an item repeats a list by its brand, by its category, and by looking like what was shown.
 
 Each facet is seen geometrically, as alpha-nDCG counts it (Clarke et al., SIGIR 2008, eq. 5):
-after an item that matches by share m, what is still new of the facet is multiplied by 1 - alpha * m.
+after an item that matches by share m, what is still new of the facet is times 1 - alpha * m.
 The facets that the candidates carry are averaged by their weights, so that titles alone will do.
 The constants were chosen on chorus_icecat and crowdflower (`python -m training evaluate
 --frontier`); a list of near copies needs a steep look-alike kernel, cosines of 0.6 are everyday.
@@ -15,7 +15,6 @@ import numpy as np
 
 from worker.ranking.model import Doubles, Integers, Scores
 
-LOOK_ALIKE_POWER: Final = 6.0
 LOOK_ALIKE_ALPHA: Final = 0.5
 NAMED_ALPHA: Final = 0.3
 LOOK_ALIKE_WEIGHT, BRAND_WEIGHT, CATEGORY_WEIGHT = 0.5, 0.4, 0.1
@@ -29,7 +28,8 @@ class Facets:
     def __init__(self, scores: Scores, runs: int) -> None:
         count = len(scores.vectors)
         vectors = scores.vectors.astype(np.float64)
-        look_alike = np.clip(vectors @ vectors.T, 0.0, 1.0) ** LOOK_ALIKE_POWER
+        squared = np.clip(vectors @ vectors.T, 0.0, 1.0) ** 2
+        look_alike = squared * squared * squared  # cosine ** 6; a power of floats costs ten times
         brand = scores.brands @ scores.brands.T
         category = scores.categories @ scores.categories.T
         weighted = [

@@ -1,0 +1,46 @@
+"""Settings: read once, checked at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.errors import BadSetting
+from worker.settings import Settings, read, table
+
+BAD = [
+    ({"PRISMRANK_DIVERSITY": "2"}, r"PRISMRANK_DIVERSITY: expected `float` <= 1\.0, got '2'"),
+    ({"PRISMRANK_DIVERSITY": "much"}, "PRISMRANK_DIVERSITY: expected `float`"),
+    ({"PRISMRANK_IN_FLIGHT": "0"}, "PRISMRANK_IN_FLIGHT"),
+    ({"PRISMRANK_METHOD": "magic"}, "PRISMRANK_METHOD: expected one of facets, mmr, coverage"),
+    ({"PRISMRANK_COLOUR": "red"}, "PRISMRANK_COLOUR: no such setting"),
+    ({"PRISMRANK_HTTP_HOST": "0.0.0.0"}, "PRISMRANK_HTTP_TOKEN: expected a token"),
+    ({"PRISMRANK_PROFILES": "yes"}, "PRISMRANK_PROFILES"),
+]
+
+
+@pytest.mark.parametrize(("environment", "message"), BAD)
+def test_a_bad_setting_names_its_variable(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(BadSetting, match=message):
+        read(environment)
+
+
+def test_two_settings_suffice() -> None:
+    found = read({"PRISMRANK_KAFKA": "k:9092", "PRISMRANK_REGISTRY": "s3://models", "HOME": "/"})
+    assert (found.kafka, found.registry) == ("k:9092", "s3://models")
+
+
+def test_settings_are_read_from_text() -> None:
+    found = read(
+        {
+            "PRISMRANK_DIVERSITY": "0.5",
+            "PRISMRANK_DEADLINE_MS": "150",
+            "PRISMRANK_REPLY_TOPICS": "a,b",
+            "PRISMRANK_TOPIC_PREFIX": "de.",
+        }
+    )
+    assert (found.diversity, found.deadline_ms, found.reply_topics) == (0.5, 150.0, ("a", "b"))
+    assert found.topic("ranked-lists") == "de.ranked-lists"
+
+
+def test_the_table_names_every_setting() -> None:
+    assert table().count("\n") == 1 + len(Settings.__struct_fields__)

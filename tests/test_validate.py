@@ -1,0 +1,69 @@
+"""Validation: every fault, with its file, line, path, value and expectation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker import codec
+from worker.errors import BadSetting
+from worker.validate import faults
+
+FAULTS = [
+    ("a good event", '{"query_id":"q","user_query":""}', []),
+    ("a good item", '{"item_id":"a","title":"Shoe"}', []),
+    ("a good rule", '{"rule_id":"r","action":"block","item_ids":["a"]}', []),
+    ("a good behaviour", '{"action_name":"click"}', []),
+    ("not JSON", "query", ["$"]),
+    ("nothing that is known", '{"colour":"blue"}', ["$"]),
+    (
+        "two faults of an event",
+        '{"query_id":"q","user_query":"","k":0,"diversity":2}',
+        ["$.k", "$.diversity"],
+    ),
+    (
+        "a fault of each candidate",
+        '{"query_id":"q","user_query":"","candidates":[{"item_id":"a","price":"9"},{},{"item_id":"b"}]}',
+        ["$.candidates[0].price", "$.candidates[1].item_id"],
+    ),
+    (
+        "a rule that cannot be applied",
+        '{"rule_id":"r","action":"boost","item_ids":["a"]}',
+        ["$.factor"],
+    ),
+    ("a policy of a method that is not there", '{"policy_id":"p","method":"x"}', ["$.method"]),
+    ("a price in words", '{"item_id":"a","price":"9"}', ["$.price"]),
+]
+
+
+@pytest.mark.parametrize(("line", "paths"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS])
+def test_faults_of_a_line(tmp_path: Path, line: str, paths: list[str]) -> None:
+    file = tmp_path / "lines.jsonl"
+    file.write_text('{"item_id":"fine"}\n' + line + "\n")
+    found = list(faults(file, codec.Limits()))
+    assert [fault.path for fault in found] == paths
+    assert {fault.line for fault in found} <= {2}
+
+
+def test_a_fault_reads_as_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text('{"query_id":"q","user_query":"","diversity":2}')
+    (fault,) = faults(file, codec.Limits())
+    assert str(fault) == f"{file}:1: $.diversity: expected `float` <= 1.0, got 2"
+
+
+def test_faults_of_settings(tmp_path: Path) -> None:
+    file = tmp_path / "worker.env"
+    file.write_text(
+        "# the worker\nPRISMRANK_KAFKA=kafka:9092\nPRISMRANK_DIVERSITY=much\nPRISMRANK_COLOUR=red\n"
+    )
+    assert [(fault.line, fault.path) for fault in faults(file, codec.Limits())] == [
+        (3, "PRISMRANK_DIVERSITY"),
+        (4, "PRISMRANK_COLOUR"),
+    ]
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="No such file"):
+        list(faults(tmp_path / "nothing.jsonl", codec.Limits()))
