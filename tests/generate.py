@@ -18,11 +18,11 @@ from worker.events import (
     RankedList,
     SearchEvent,
 )
+from worker.telemetry import Telemetry
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SCHEMAS: Final = ROOT / "worker" / "schemas"
 README: Final = ROOT / "README.md"
-TABLE: Final = re.compile(r"(?<=<!-- settings -->\n).*?(?=\n<!-- /settings -->)", re.DOTALL)
 
 
 def schemas() -> dict[str, bytes]:
@@ -38,8 +38,19 @@ def schemas() -> dict[str, bytes]:
 
 
 def readme(text: str) -> str:
-    """The README with its generated table."""
-    return TABLE.sub(lambda _: settings.table(), text)
+    """The README with its generated tables."""
+    for name, table in (("settings", settings.table()), ("metrics", metrics())):
+        place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+        text = place.sub(lambda _, table=table: table + "\n", text)  # type: ignore[misc]
+    return text
+
+
+def metrics() -> str:
+    """Every metric of the worker: name, kind, labels and meaning."""
+    rows = ["| metric | kind | meaning |", "|---|---|---|"]
+    for metric in Telemetry().registry.collect():
+        rows.append(f"| `{metric.name}` | {metric.type} | {metric.documentation} |")
+    return "\n".join(rows)
 
 
 def main() -> None:

@@ -116,7 +116,8 @@ def bench(chosen: argparse.Namespace) -> int:
     if not script.is_file():
         raise BadSetting(f"{script}: benchmarks are run from a checkout")
     flags = ["--json"] if chosen.json else []
-    return subprocess.call([sys.executable, str(script), *flags], cwd=ROOT)
+    module = f"tests.benchmarks.{chosen.benchmark}"
+    return subprocess.call([sys.executable, "-m", module, *flags], cwd=ROOT)
 
 
 def _writable(path: Path) -> contextlib.AbstractContextManager[object]:

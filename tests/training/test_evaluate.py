@@ -1,0 +1,177 @@
+"""What a model's lists are worth: laws of the rows, and the command that prints them."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.factories import candidate, event, random_search
+from training.__main__ import main
+from training.evaluate import DIALS, MEASURES, Row, evaluate, interval, judge, served
+from training.judgments import GradedQuery
+from training.report import as_json, curves, markdown
+from worker import codec
+from worker.ranking.diversify import METHODS
+from worker.scoring.overlap import Overlap
+
+ROUNDING = 1e-12
+QUERIES = [
+    GradedQuery(
+        random_search(seed, 14, query_id=f"q{seed}", user_query="red running shoe"),
+        tuple(np.random.default_rng(seed).integers(4, size=14) / 3),
+    )
+    for seed in range(6)
+]
+NEAR_COPIES = (
+    candidate("a", title="red shoe", brand="Acme", category="shoes"),
+    candidate("b", title="red shoe", brand="Acme", category="shoes"),
+    candidate("c", title="red boot", brand="Birch", category="boots"),
+)
+HATS = tuple(candidate(f"d{i}", title="wool hat") for i in range(4))
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return evaluate(QUERIES, Overlap(), seed=1)
+
+
+def test_there_is_a_row_for_each_baseline_and_each_dial_of_each_method(rows: list[Row]) -> None:
+    baselines: list[tuple[str, float | None]] = [("random", None), ("bm25", None), ("cosine", None)]
+    dialled = [(method, dial) for method in METHODS for dial in DIALS]
+    assert [(row.method, row.dial) for row in rows] == [*baselines, *dialled]
+
+
+def test_values_lie_in_0_to_1_inside_their_intervals(rows: list[Row]) -> None:
+    for row in rows:
+        for name in MEASURES:
+            value, change = row.values[name], row.changes[name]
+            bounds = [0.0, value.low, value.mean, value.high, 1.0]
+            assert all(low <= high + ROUNDING for low, high in pairwise(bounds))
+            bounds = [change.low, change.mean, change.high]
+            assert all(low <= high + ROUNDING for low, high in pairwise(bounds))
+
+
+def test_dial_0_changes_nothing(rows: list[Row]) -> None:
+    for row in rows:
+        if row.dial == 0.0:
+            assert all(change.low == change.high == 0.0 for change in row.changes.values())
+
+
+def test_dial_0_of_a_model_that_knows_cosines_alone_is_the_order_by_the_cosine() -> None:
+    titles = ["red shoe", "red boot", "wool hat", "blue shoe lace", "shoe"]
+    items = [candidate(title, title=title) for title in titles]
+    query = GradedQuery(event(items, user_query="red shoe"), (1 / 3, 0.0, 1.0, 2 / 3, 0.0))
+    *_, cosine, served_at_0 = evaluate([query], Overlap(), ["mmr"], [0.0])
+    assert cosine.method == "cosine"
+    assert cosine.values == served_at_0.values
+
+
+def test_equal_seeds_give_equal_rows(rows: list[Row]) -> None:
+    assert evaluate(QUERIES, Overlap(), seed=1) == rows
+
+
+def test_what_the_words_say_is_found_by_bm25_and_by_the_cosine() -> None:
+    search = event([*HATS, *NEAR_COPIES], user_query="red shoe")
+    query = GradedQuery(search, (*[0.0] * len(HATS), 1.0, 1.0, 2 / 3))
+    found = {row.method: row for row in evaluate([query], Overlap(), ["mmr"], [0.0])}
+    assert found["bm25"].values["ndcg"].mean == 1.0
+    assert found["cosine"].values["ndcg"].mean == 1.0
+    assert found["random"].values["ndcg"].mean < 1.0
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_full_diversity_spreads_a_list_of_near_copies(method: str) -> None:
+    model = Overlap()
+    query = GradedQuery(event(NEAR_COPIES, user_query="red shoe"), (1.0, 1.0, 2 / 3))
+    judged = judge([query], model)
+    plain, diverse = (served(judged, model, method, dial).values[0] for dial in (0.0, 1.0))
+    assert plain[MEASURES.index("ndcg")] == 1.0
+    assert diverse[MEASURES.index("alpha_ndcg")] > plain[MEASURES.index("alpha_ndcg")]
+
+
+def test_an_item_without_a_title_is_measured_where_it_stands_last() -> None:
+    search = event([candidate("a", title=None), candidate("b", title="shoe")], user_query="shoe")
+    (judged,) = judge([GradedQuery(search, (1.0, 0.0))], Overlap())
+    (values,) = served([judged], Overlap(), "mmr", 0.0).values
+    assert values[0] == pytest.approx(1 / np.log2(3))
+    assert np.isnan(values[1])
+    assert values[3] == 0.0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(0, 3))
+def test_an_interval_lies_among_its_numbers_and_knows_nothing_of_nan(
+    numbers: list[float], gaps: int
+) -> None:
+    estimate = interval(np.array([*numbers, *[np.nan] * gaps]), seed=0)
+    assert estimate == interval(np.array(numbers), seed=0)
+    bounds = [min(numbers), estimate.low, estimate.high, max(numbers)]
+    assert all(low <= high + ROUNDING for low, high in pairwise(bounds))
+
+
+def test_where_nothing_is_measured_nothing_is_claimed() -> None:
+    (row,) = evaluate([GradedQuery(event([candidate()]), (1.0,))], Overlap(), ["mmr"], [0.0])[-1:]
+    assert np.isnan(row.values["alpha_ndcg"].mean)
+    assert as_json([row])[0]["values"]["alpha_ndcg"] is None
+    assert markdown("set", 1, [row]).splitlines()[-1] == "| mmr | 0 | 1.000 | - | - | 0.000 |"
+
+
+def test_curves_are_the_dials_of_each_method(rows: list[Row]) -> None:
+    assert {method: tuple(points) for method, points in curves(rows).items()} == dict.fromkeys(
+        METHODS, DIALS
+    )
+
+
+def write_labels(path: Path) -> Path:
+    with path.open("wb") as stream:
+        for query in QUERIES:
+            tree = json.loads(codec.encode(query.event))
+            for item, grade in zip(tree["candidates"], query.grades, strict=True):
+                item["grade"] = grade
+            stream.write(json.dumps(tree).encode() + b"\n")
+    return path
+
+
+def test_the_command_prints_tables_then_one_line_of_json_and_draws_the_curve(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels, picture = write_labels(tmp_path / "labels.jsonl"), tmp_path / "curve.png"
+    arguments = ["evaluate", "--frontier", "--bundle", "b", "--judgments", str(labels)]
+    options = ["--seed", "1", "--json", "--markdown", "--plot", str(picture)]
+    assert main([*arguments, *options], lambda folder, variant: Overlap()) == 0
+    *table, last = capsys.readouterr().out.splitlines()
+    assert table[0] == "**labels.jsonl**, 6 queries"
+    (found,) = json.loads(last)["sets"]
+    assert found["rows"] == json.loads(json.dumps(as_json(evaluate(QUERIES, Overlap(), seed=1))))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_frontier_only_dial_0_is_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = write_labels(tmp_path / "labels.jsonl")
+    arguments = ["evaluate", "--bundle", "b", "--judgments", str(labels), "--methods", "mmr"]
+    assert main(arguments, lambda folder, variant: Overlap()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[:2] for line in lines if line.startswith("| mmr")] == [["| mmr", "0"]]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--judgments", "none.jsonl"], ["--data", "nowhere"]])
+def test_what_cannot_be_read_ends_with_status_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--bundle", "b", *arguments], lambda folder, variant: Overlap()) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_folder_that_is_no_bundle_ends_with_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = write_labels(tmp_path / "labels.jsonl")
+    assert main(["evaluate", "--bundle", str(tmp_path), "--judgments", str(labels)]) == 2
+    assert "manifest.json" in capsys.readouterr().err

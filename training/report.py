@@ -1,0 +1,91 @@
+"""An evaluation on paper: rows as a Markdown table, as JSON, and as the curve of the dial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from training.evaluate import DEPTH, MEASURES, Estimate, Row
+
+TITLES: Final = {
+    "ndcg": f"nDCG@{DEPTH}",
+    "alpha_ndcg": f"alpha-nDCG@{DEPTH}",
+    "s_recall": f"S-recall@{DEPTH}",
+    "ild": f"ILD@{DEPTH}",
+}
+LABELLED: Final = frozenset({0.0, 0.1, 0.3, 1.0})  # the dials that a plot names
+
+
+def markdown(name: str, count: int, rows: Sequence[Row]) -> str:
+    """A table: each measure, and how it differs from dial 0, with the 95 % interval of that."""
+    lines = [
+        f"**{name}**, {count} queries",
+        "",
+        "| order | dial | " + " | ".join(TITLES[name] for name in MEASURES) + " |",
+        "|---|--:|" + "--:|" * len(MEASURES),
+    ]
+    for row in rows:
+        dial = "" if row.dial is None else f"{row.dial:g}"
+        cells = [_cell(row.values[measure], row.changes[measure]) for measure in MEASURES]
+        lines.append(f"| {row.method} | {dial} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows as plain values: an estimate is [mean, low, high], null where there is none."""
+    return [
+        {
+            "method": row.method,
+            "dial": row.dial,
+            "values": {name: _numbers(row.values[name]) for name in MEASURES},
+            "changes": {name: _numbers(row.changes[name]) for name in MEASURES},
+        }
+        for row in rows
+    ]
+
+
+def plot(sets: Mapping[str, Sequence[Row]], path: Path) -> None:
+    """nDCG against alpha-nDCG: a panel a set, a curve a method, its dials written beside it."""
+    # Imported here: it costs a second that only a plot is worth. Figure draws without a display.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(sets), 3.8), layout="constrained")
+    panels = figure.subplots(1, len(sets), squeeze=False)[0]
+    for panel, (name, rows) in zip(panels, sets.items(), strict=True):
+        for method, points in curves(rows).items():
+            panel.plot(*zip(*points.values(), strict=True), marker="o", markersize=4, label=method)
+            for dial in sorted(points.keys() & LABELLED):
+                panel.annotate(
+                    f"{dial:g}", points[dial], (5, 3), textcoords="offset points", color="0.4"
+                )
+        panel.set(title=name, xlabel=TITLES["ndcg"], ylabel=TITLES["alpha_ndcg"])
+        panel.locator_params(nbins=5)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def curves(rows: Sequence[Row]) -> dict[str, dict[float, tuple[float, float]]]:
+    """method -> dial -> (nDCG, alpha-nDCG)."""
+    found: dict[str, dict[float, tuple[float, float]]] = {}
+    for row in rows:
+        if row.dial is not None:
+            at = (row.values["ndcg"].mean, row.values["alpha_ndcg"].mean)
+            found.setdefault(row.method, {})[row.dial] = at
+    return found
+
+
+def _cell(value: Estimate, change: Estimate) -> str:
+    if math.isnan(value.mean):
+        return "-"
+    if change.low == change.high == 0.0:
+        return f"{value.mean:.3f}"
+    return f"{value.mean:.3f} {change.mean:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
+
+
+def _numbers(estimate: Estimate) -> list[float] | None:
+    if math.isnan(estimate.mean):
+        return None
+    return [round(number, 5) for number in (estimate.mean, estimate.low, estimate.high)]
