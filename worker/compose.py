@@ -77,7 +77,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._telemetry = Telemetry()
-        self._live = Live(settings, self._took)
+        self._live = Live(settings, self._took, self._telemetry.batch_tokens.observe)
         self._known = Known(settings)
         self._reader = Reader(settings, self._known, self._telemetry)
         self._app = agents.app(settings)

@@ -33,7 +33,7 @@ class Telemetry:
         self.rejected_rows = counter("rejected_rows", "table records that were not valid", "table")
         self.produce_retries = counter("produce_retries", "deliveries that were tried again")
         self.swaps = counter("swaps", "bundles taken up or refused", "result")
-        self.cache = counter("vectors", "texts whose vector was asked for", "found")
+        self.vectors = counter("vectors", "texts whose vector was asked for", "cached")
         self.stage_seconds = histogram("stage_seconds", "time of a stage", SECONDS, "stage")
         self.event_seconds = histogram(
             "event_seconds", "from the record's timestamp to the confirmed list", SECONDS

@@ -21,22 +21,10 @@ from worker.demo.children import Worker
 from worker.demo.topics import ShopTopics
 from worker.events import RankedList, SearchEvent, TimingMs
 
-WORDS = [
-    "red",
-    "blue",
-    "trail",
-    "running",
-    "shoe",
-    "boot",
-    "sock",
-    "wool",
-    "hat",
-    "cap",
-    "scarf",
-    "coat",
-    "rain",
-    "light",
-]
+WORDS = (
+    *("red", "blue", "trail", "running", "shoe", "boot", "sock"),
+    *("wool", "hat", "cap", "scarf", "coat", "rain", "light"),
+)
 
 
 def searches(count: int, candidates: int = 20) -> Iterator[SearchEvent]:

@@ -88,26 +88,38 @@ async def swap(registry: Path, folder: Path, count: int = 3, rate: float = 60.0)
     good = [known.publish(variant_of(own / "bundles" / first, folder, n)) for n in range(count)]
     corrupted = known.publish(variant_of(own / "bundles" / first, folder, count))
     false = known.publish(with_false_goldens(own / "bundles" / first, folder))
-    events = list(searches(int((count + 3) * 4 * rate)))
+    events = list(searches(int((count + 3) * 5 * rate)))
     async with stage(own, folder, len(events), {"PRISMRANK_POLL_SECONDS": "0.2"}) as made:
         playing = asyncio.create_task(made.play(events, rate))
-        await asyncio.sleep(2.0)
         for digest in good:
             known.promote(digest, "live", reason="a swap under load")
-            await asyncio.sleep(3.0)
-        graph = own / "bundles" / corrupted / "onnx" / "encoder.onnx"
+            await said(folder, f"serving {digest}")
         known.promote(false, "live", reason="its goldens are wrong")
-        await asyncio.sleep(3.0)
-        known.promote(corrupted, "live", reason="about to be corrupted")
+        await said(folder, f"{false} refused: goldens")
+        graph = own / "bundles" / corrupted / "onnx" / "encoder.onnx"
         damaged = bytearray(graph.read_bytes())
         damaged[len(damaged) // 2] ^= 0xFF
         graph.write_bytes(bytes(damaged))
+        (own / "aliases" / "live").write_text(f"{corrupted}\n")  # promote itself would refuse it
+        await said(folder, f"{corrupted} refused: onnx/encoder.onnx: sha256")
         await playing
         await made.settle()
-        log = (folder / "worker.log").read_text()
-        refusals = [json.loads(x)["message"] for x in log.splitlines() if "refused" in x]
+        refusals = [line for line in log_of(folder) if "refused" in line]
         found = {"models": dict(made.book.models), "refused": refusals, "expected": [first, *good]}
         return made.book.summary() | found
+
+
+async def said(folder: Path, text: str, patience: float = 60.0) -> None:
+    """Wait until the worker's log says it."""
+    async with asyncio.timeout(patience):
+        while not any(text in line for line in log_of(folder)):
+            await asyncio.sleep(0.05)
+
+
+def log_of(folder: Path) -> list[str]:
+    """The messages of the worker so far."""
+    lines = (folder / "worker.log").read_text().splitlines()
+    return [json.loads(line)["message"] for line in lines if line.startswith("{")]
 
 
 def variant_of(source: Path, folder: Path, number: int) -> Path:
@@ -161,7 +173,7 @@ def main() -> int:
     chosen = parser.parse_args()
     more: Mapping[str, int] = {} if chosen.count is None else {"count": chosen.count}
     with tempfile.TemporaryDirectory() as folder:
-        result = asyncio.run(SCENES[chosen.scene](chosen.registry, Path(folder), **more))  # type: ignore[operator]
+        result = asyncio.run(SCENES[chosen.scene](chosen.registry, Path(folder), **more))
     print(json.dumps({"scene": chosen.scene, **result}))
     return 0 if result["lost"] == 0 and result["differing"] == 0 else 1
 

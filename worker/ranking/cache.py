@@ -35,6 +35,9 @@ class Bounded(MutableMapping[K, V]):
         if len(self._entries) > self._capacity:
             del self._entries[next(iter(self._entries))]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries  # a look that is not a use, and safe from another thread
+
     def __delitem__(self, key: K) -> None:
         del self._entries[key]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -28,14 +28,23 @@ class Session(Protocol):
         """The outputs of a graph by name."""
 
 
+def nobody(_tokens: int) -> None:
+    """Nobody counts the tokens."""
+
+
 class Encoder:
     """The first stage: a text becomes a unit vector, once, and is remembered."""
 
     def __init__(
-        self, session: Session, cached_vectors: int = 100_000, budget: TokenBudget | None = None
+        self,
+        session: Session,
+        cached_vectors: int = 100_000,
+        budget: TokenBudget | None = None,
+        tell: Callable[[int], None] = nobody,
     ) -> None:
+        """`tell` hears of the padded tokens of every call."""
         manifest = session.manifest
-        self._run = session.run
+        self._run, self._tell = session.run, tell
         self.tokenize = session.tokenize
         self.digest: str | None = session.digest
         self.template = manifest.template
@@ -46,5 +55,6 @@ class Encoder:
 
     def score(self, batch: TokenBatch) -> Encoded:
         """Run the encoder graph over a batch."""
+        self._tell(batch.padded_tokens)
         arrays = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         return Encoded(vectors=self._run("encoder", arrays)["vector"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from export import registry as registries
 from export import session as sessions
 from export.bundle import BundleError
-from worker.ranking.encoder import Encoder
+from worker.ranking.encoder import Encoder, nobody
 from worker.ranking.rerank import encode
 from worker.settings import Settings
 
@@ -21,11 +21,13 @@ LOG = logging.getLogger(__name__)
 WARM_LENGTHS = (1, 4, 8, 16, 32, 64, 128)  # words: a graph's first run at a length plans memory
 
 
-def open_model(folder: Path, settings: Settings) -> tuple[Encoder, sessions.Session]:
+def open_model(
+    folder: Path, settings: Settings, tell: Callable[[int], None] = nobody
+) -> tuple[Encoder, sessions.Session]:
     """A model ready to serve: verified, its goldens replayed on this device, warm."""
     session = sessions.open_session(folder, settings.variant, settings.device, settings.threads)
     sessions.replay(session)
-    model = Encoder(session, settings.cached_vectors, settings.budget)
+    model = Encoder(session, settings.cached_vectors, settings.budget, tell)
     encode([" ".join(["shoe"] * length) for length in WARM_LENGTHS], model)
     model.vectors.clear()
     return model, session
@@ -34,8 +36,13 @@ def open_model(folder: Path, settings: Settings) -> tuple[Encoder, sessions.Sess
 class Live:
     """The model in use. `model` is read once a micro-batch, so no list mixes two."""
 
-    def __init__(self, settings: Settings, took: Callable[[str, str, str, str], None]) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        took: Callable[[str, str, str, str], None],
+        tell: Callable[[int], None] = nobody,
+    ) -> None:
+        self._settings, self._tell = settings, tell
         self._registry = registries.Registry(settings.registry)
         self._took = took  # told of every swap: result, digest, device, variant
         self._refused: str | None = None
@@ -50,7 +57,7 @@ class Live:
                 return False
             folder = self._registry.fetch(wanted, Path(self._settings.bundle_cache))
             self._registry.verify(wanted)
-            self.model, session = open_model(folder, self._settings)
+            self.model, session = open_model(folder, self._settings, self._tell)
         except BundleError as error:
             self._refused = wanted
             self._refuse("refused", wanted or "", error)

@@ -115,9 +115,12 @@ class Scheduler:
             waiting = self._queue[0]
             if not waiting.answer.done():  # else its deadline came, and it is answered
                 wanted = texts((waiting.search,), model.template, model.categories)
-                unseen += sum(text not in model.vectors for text in wanted)
-                if batch and unseen > self._settings.batch_texts:
+                fresh = sum(text not in model.vectors for text in wanted)
+                if batch and unseen + fresh > self._settings.batch_texts:
                     break
+                unseen += fresh
+                self._telemetry.vectors.labels("no").inc(fresh)
+                self._telemetry.vectors.labels("yes").inc(len(wanted) - fresh)
                 batch.append(waiting)
             self._queue.popleft()
         if not self._queue:

@@ -1,0 +1,32 @@
+"""The texts whose vectors prove a graph equal to the trained model: short, long, many scripts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TEXTS: Final = (
+    "",
+    " ",
+    "a",
+    "running shoes",
+    "Acme Trail Runner 2, waterproof, women's, size 38, blue",
+    "usb-c to hdmi 2.1 cable 3 m (8K @ 60 Hz)",
+    "LED bulb E27 9W 806 lm warm white, pack of 6",
+    "M6 x 40 mm stainless steel hex bolt DIN 933 A2-70",
+    "1/2 in. x 10 ft. copper pipe, type L",
+    "kids' bicycle helmet with dinosaurs",
+    "SKU 00-4711/B",
+    "Akkuschrauber 18 V mit zwei Akkus, Ladegerät und Koffer",
+    "chaussures d'été en cuir véritable pour homme",
+    "zapatillas de niño con luces, talla 30",
+    "кроссовки мужские зимние",
+    "ノートパソコン 14インチ 軽量",
+    "无线蓝牙耳机 降噪 长续航",
+    "무선 청소기 필터 교체용",
+    "حذاء رياضي للنساء",
+    "जूते पुरुषों के लिए",
+    "🎁 gift set ☕ mug + tea",
+    "<b>SALE</b> &amp; free shipping!!!",
+    "The quick brown fox jumps over the lazy dog while the shop restocks its shelves. " * 4,
+    "stainless steel insulated water bottle with a wide mouth and a leak proof lid " * 200,
+)

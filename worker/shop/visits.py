@@ -1,0 +1,168 @@
+"""The simulated shop: users with a past search, see a list, and click by taste and position.
+
+Pure and seeded: the same seed gives the same visits on the same catalogue, and time is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Final
+
+from worker.events import (
+    Behaviour,
+    EventAttributes,
+    HistoryEntry,
+    Item,
+    ObjectRef,
+    Position,
+    SearchEvent,
+)
+from worker.shop.clicks import ClickModel
+from worker.shop.engine import FEWEST, MOST, Engine
+from worker.shop.intents import Intent, Intents, match
+from worker.shop.users import Market, User
+
+TASTE: Final = 0.5  # of relevance; the rest is for being what was asked for
+PAST_ACTIONS: Final = 16
+PAST_DAYS: Final = 14.0
+CONSIDERED: Final = 24  # items that a user compared before each past action
+ADD_TO_CART, PURCHASE = 0.35, 0.4  # chance after a click and after an add_to_cart, if relevant
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Who asks what, and what the engine proposes."""
+
+    user: User
+    intent: Intent
+    event: SearchEvent
+
+
+class Shop:
+    """A catalogue with users and an engine; what happens in it is a function of seed and number."""
+
+    def __init__(
+        self,
+        catalogue: Mapping[str, Item],
+        seed: int = 0,
+        users: int = 200,
+        click_model: ClickModel | None = None,
+    ) -> None:
+        self.catalogue = catalogue
+        self.market = Market(catalogue)
+        self.users = self.market.users(users, seed)
+        self.click_model = click_model or ClickModel()
+        self._engine = Engine(catalogue, seed)
+        self._intents = Intents(self.market)
+        self._seed = seed
+
+    def visit(self, n: int, now: datetime) -> Visit:
+        """The n-th visit: a user with a need, as a search event with 20 to 200 candidates."""
+        random = Random(f"visit {self._seed} {n}")
+        user = random.choice(self.users)
+        intent = self._intents.draw(user, random)
+        size = round(FEWEST * (MOST / FEWEST) ** random.random())
+        event = SearchEvent(
+            query_id=f"q-{self._seed}-{n:06d}",
+            user_query=intent.query,
+            user_id=user.user_id,
+            timestamp=now,
+            candidates=self._engine.search(intent.query, size),
+        )
+        return Visit(user, intent, event)
+
+    def relevance(self, visit: Visit, item_id: str) -> float:
+        """The truth: graded relevance in [0, 1] of an item to this user with this need.
+
+        What was asked for comes first and taste second: match x (1 - TASTE + TASTE x taste).
+        """
+        item = self.catalogue[item_id]
+        taste = self.market.taste(visit.user, item)
+        return match(visit.intent, item) * (1.0 - TASTE + TASTE * taste)
+
+    def react(
+        self, visit: Visit, shown: Sequence[str], list_id: str | None, now: datetime
+    ) -> tuple[Behaviour, ...]:
+        """What the user does with the list as shown: clicks, and what may follow a click."""
+        # Of the visit alone: the same list is clicked in the same way, whoever asks.
+        random = Random(f"react {self._seed} {visit.event.query_id}")
+        relevances = [self.relevance(visit, item_id) for item_id in shown]
+        done: list[Behaviour] = []
+        for position in self.click_model.clicks(random, relevances):
+            for action in _actions(random, relevances[position - 1]):
+                at = now + timedelta(milliseconds=len(done))
+                done.append(_behaviour(visit, action, shown[position - 1], position, list_id, at))
+        return tuple(done)
+
+    def impressions(
+        self, visit: Visit, shown: Sequence[str], list_id: str | None, now: datetime
+    ) -> tuple[Behaviour, ...]:
+        """The page's own report of what it showed: one UBI impression an item."""
+        return tuple(
+            _behaviour(visit, "impression", item_id, position, list_id, now)
+            for position, item_id in enumerate(shown, start=1)
+        )
+
+    def past(self, user: User, now: datetime, actions: int = PAST_ACTIONS) -> tuple[Behaviour, ...]:
+        """What a user did in the two weeks before `now`, oldest first: choices to their taste."""
+        random = Random(f"past {self._seed} {user.user_id}")
+        ages = sorted((random.uniform(0.01, PAST_DAYS) for _ in range(actions)), reverse=True)
+        own = sorted(user.categories)
+        done = []
+        for n, age in enumerate(ages):
+            items = self.market.of_category[random.choice(own)]
+            seen = random.sample(items, min(CONSIDERED, len(items)))
+            tastes = {item.item_id: self.market.taste(user, item) for item in seen}
+            chosen = max(tastes, key=lambda item_id: (tastes[item_id], item_id))
+            done.append(
+                Behaviour(
+                    action_name=random.choice(("click", "click", "add_to_cart", "purchase")),
+                    query_id=f"past-{user.user_id}-{n}",
+                    user_id=user.user_id,
+                    timestamp=now - timedelta(days=age),
+                    event_attributes=EventAttributes(object=ObjectRef(object_id=chosen)),
+                )
+            )
+        return tuple(done)
+
+
+def history(behaviours: Sequence[Behaviour]) -> tuple[HistoryEntry, ...]:
+    """Behaviours as the `history` of a search event, for a worker that keeps no profiles."""
+    return tuple(
+        HistoryEntry(
+            item_id=str(done.event_attributes.object.object_id),
+            action_name=done.action_name,
+            timestamp=done.timestamp,
+        )
+        for done in behaviours
+        if done.event_attributes.object is not None
+    )
+
+
+def _actions(random: Random, relevance: float) -> tuple[str, ...]:
+    """A click, and as far as the item pleases, what follows it."""
+    if random.random() >= ADD_TO_CART * relevance:
+        return ("click",)
+    if random.random() >= PURCHASE * relevance:
+        return ("click", "add_to_cart")
+    return ("click", "add_to_cart", "purchase")
+
+
+def _behaviour(
+    visit: Visit, action: str, item_id: str, position: int, list_id: str | None, at: datetime
+) -> Behaviour:
+    return Behaviour(
+        action_name=action,
+        query_id=visit.event.query_id,
+        user_id=visit.user.user_id,
+        user_query=visit.event.user_query,
+        timestamp=at,
+        event_attributes=EventAttributes(
+            object=ObjectRef(object_id=item_id),
+            position=Position(ordinal=position),
+            list_id=list_id,
+        ),
+    )
