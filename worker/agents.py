@@ -12,6 +12,7 @@ from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 
 from worker import codec
@@ -184,6 +185,10 @@ def _headers(headers: Any) -> dict[str, bytes]:
 
 def is_assigned(app: faust.App) -> bool:
     """Partitions are held, and the tables are read to their end."""
-    if app.rebalancing or not app.consumer or not app.consumer.assignment():
+    try:
+        assigned = app.consumer.assignment()
+    except ConsumerNotStarted:
+        return False
+    if app.rebalancing or not assigned:
         return False
     return bool(app.tables.recovery.completed.is_set()) if app.tables.data else True

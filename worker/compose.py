@@ -24,6 +24,7 @@ from worker.events import HistoryEntry, RankedList
 from worker.ranking.encoder import Encoder
 from worker.ranking.join import Tables, remembers_nobody
 from worker.ranking.rerank import rerank
+from worker.scoring.ahead import Ahead
 from worker.scoring.live import Live, open_model
 from worker.scoring.overlap import Overlap
 from worker.scoring.scheduler import Scheduler
@@ -88,8 +89,9 @@ class Worker:
             crash,
             time.monotonic,
         )
+        ahead = Ahead(self._known.items, settings.cached_vectors)
         self._scheduler = Scheduler(
-            self._model, Overlap(), settings, self._telemetry, time.monotonic
+            self._model, Overlap(), settings, self._telemetry, time.monotonic, ahead
         )
         self._history: Callable[[str], tuple[HistoryEntry, ...]] = remembers_nobody
         self._serving = Serving(

@@ -11,9 +11,10 @@ from datetime import datetime
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from worker.errors import BadSetting, WorkerFault
+from worker.errors import BadSetting
 from worker.ranking.profiles import utc
 from worker.settings import Settings
+from worker.tables import partition_counts
 
 ERROR_PREFIXES = ("prismrank.error.", "__connect.errors.")
 KEPT_ON_REDRIVE = "prismrank.error.attempt"  # so that a second death counts as the second
@@ -94,12 +95,11 @@ async def _records(
 ) -> AsyncIterator[ConsumerRecord]:
     """What the topic holds now and the selection means, partition by partition."""
     earliest = selection.earliest_ms()
+    counts = await partition_counts(settings, [topic])
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        if topic not in await consumer.topics():
-            raise WorkerFault(f"topic {topic!r} does not exist at {settings.kafka}")
-        tps = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
+        tps = [TopicPartition(topic, partition) for partition in range(counts[topic])]
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
         starts = await consumer.beginning_offsets(tps)

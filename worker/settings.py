@@ -53,7 +53,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "table"
     diversity: Annotated[
         float, Meta(ge=0, le=1, description="the dial, where neither event nor policy sets it")
-    ] = 0.3
+    ] = 0.2
     method: Annotated[str, Meta(description="diversifier, where no policy names one")] = "facets"
     engine_weight: Annotated[
         float, Meta(ge=0, le=1, description="share of the engine's score in relevance")

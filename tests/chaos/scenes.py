@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from export import bundle
 from export.registry import Registry
-from tests.chaos.load import searches, stage
+from tests.chaos.load import Stage, searches, stage
 
 REFUSED = 29  # TOPIC_AUTHORIZATION_FAILED: an error that no client retries by itself
 POISON = "poison"
@@ -34,12 +34,12 @@ Result = dict[str, Any]
 async def kills(registry: Path, folder: Path, count: int = 20, rate: float = 60.0) -> Result:
     """`count` times kill -9, at random moments of a steady load."""
     chance = random.Random(count)
-    seconds = count * 6.0
-    events = list(searches(int(seconds * rate)))
+    events = list(searches(int(count * 9.0 * rate)))
     in_flight: list[int] = []
     async with stage(registry, folder, len(events)) as made:
         playing = asyncio.create_task(made.play(events, rate))
         for _ in range(count):
+            await caught_up(made, rate)
             await asyncio.sleep(chance.uniform(0.2, 2.0))
             in_flight.append(made.book.open)
             made.worker.kill()
@@ -49,6 +49,13 @@ async def kills(registry: Path, folder: Path, count: int = 20, rate: float = 60.
         await made.settle()
         found = {"rate_per_second": rate, "kills": count, "in_flight_at_kills": in_flight}
         return made.book.summary() | found
+
+
+async def caught_up(made: Stage, rate: float, patience: float = 20.0) -> None:
+    """Wait until no more than half a second of the load is open."""
+    limit = asyncio.get_running_loop().time() + patience
+    while made.book.open > rate / 2 and asyncio.get_running_loop().time() < limit:
+        await asyncio.sleep(0.05)
 
 
 async def produce(registry: Path, folder: Path, count: int = 20, rate: float = 60.0) -> Result:

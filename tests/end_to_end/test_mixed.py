@@ -54,7 +54,8 @@ async def _through_kafka(
 ) -> tuple[list[str], list[str]]:
     """The path that each dead letter names, and the query of each list."""
     with Broker() as broker:
-        topics.create(broker, COUNT, {})
+        for topic in (*topics.SAME_COUNT, *topics.OTHERS, "items"):
+            broker.create_topic(topic, PARTITIONS)
         worker = Worker(broker.bootstrap, registry, folder / "worker.log")
         producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap)
         await producer.start()
@@ -78,11 +79,8 @@ async def _answers(bootstrap: str, count: int, raws: set[bytes]) -> tuple[list[s
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        await consumer.topics()
         consumer.assign(
-            TopicPartition(topic, partition)
-            for topic in topics.ANSWERS
-            for partition in consumer.partitions_for_topic(topic) or ()
+            [TopicPartition(topic, n) for topic in topics.ANSWERS for n in range(PARTITIONS)]
         )
         async with asyncio.timeout(120):
             while len(paths) + len(lists) < count:

@@ -42,7 +42,7 @@ class Tables:
 class Dials:
     """What is in force for one list."""
 
-    diversity: float = 0.3
+    diversity: float = 0.2
     method: str = "facets"
     engine_weight: float = 0.0
     deadline_ms: float | None = None

@@ -72,5 +72,5 @@ class Live:
 
     def _refuse(self, result: str, digest: str, error: Exception) -> None:
         kept = self.model.digest if self.model else "none"
-        LOG.error("bundle %s: %s; %s still serves", result, error, kept, extra={"model": kept})
+        LOG.error("%s: %s; %s still serves", result, error, kept, extra={"model": kept})
         self._took(result, digest, "", "")

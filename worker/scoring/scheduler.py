@@ -20,12 +20,17 @@ from worker.errors import WorkerFault
 from worker.events import RankedList, Reason, TimingMs
 from worker.ranking.join import JoinedSearch
 from worker.ranking.model import Model
-from worker.ranking.rerank import fall_back, rerank
+from worker.ranking.rerank import encode, fall_back, rerank
 from worker.ranking.text import texts
 from worker.settings import Settings
 from worker.telemetry import Telemetry
 
 LOG = logging.getLogger(__name__)
+
+
+def nothing_ahead(_model: Model) -> Sequence[str]:
+    """Nothing is known of what will be asked for."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,10 @@ class Scheduler:
         settings: Settings,
         telemetry: Telemetry,
         clock: Callable[[], float],
+        ahead: Callable[[Model], Sequence[str]] = nothing_ahead,
     ) -> None:
+        """`ahead` names texts that are worth encoding while nobody waits."""
+        self._ahead = ahead
         self._model, self._weak, self._clock = model, weak, clock
         self._settings, self._telemetry = settings, telemetry
         self._queue: deque[Waiting] = deque()
@@ -73,6 +81,7 @@ class Scheduler:
         """Score batch after batch, for ever; raises WorkerFault when the model fails for good."""
         loop = asyncio.get_running_loop()
         while True:
+            await self._read_ahead()
             await self._arrived.wait()
             batch, model = self._close_batch(), self._model()
             if not batch:
@@ -87,6 +96,16 @@ class Scheduler:
                 self._failed_in_a_row = 0
                 for waiting, ranked in zip(batch, lists, strict=True):
                     self._deliver(waiting, ranked)
+
+    async def _read_ahead(self) -> None:
+        """Spend idle time on texts that may be asked for, a few at a time: nobody is to wait."""
+        loop = asyncio.get_running_loop()
+        while not self._arrived.is_set() and (wanted := self._ahead(model := self._model())):
+            try:
+                await loop.run_in_executor(self._executor, encode, wanted, model)
+            except Exception:
+                LOG.exception("texts that nobody asked for could not be encoded")
+                return
 
     async def _each_alone(self, batch: Sequence[Waiting], model: Model) -> None:
         loop = asyncio.get_running_loop()
