@@ -107,6 +107,37 @@ def test_acks_keep_to_the_order_of_offsets_whatever_ends_first(order: list[int])
     assert len(ledger) == 0
 
 
+def test_a_stall_is_work_that_waits_without_an_ack() -> None:
+    now = 0.0
+    ran, ledger = asyncio.run(_made()), Ledger(lambda: now)
+    one, two = ran.record(0), ran.record(1)
+    now = 100.0
+    assert ledger.stalled_seconds() == 0.0  # nothing waits
+    ledger.opened(one)
+    now = 130.0
+    assert ledger.stalled_seconds() == 30.0
+    ledger.opened(two)
+    ledger.closed(one)
+    assert ledger.stalled_seconds() == 0.0
+    ledger.closed(two)
+    ledger.lags(5)  # the broker holds more, and none of it arrives
+    now = 190.0
+    assert ledger.stalled_seconds() == 60.0
+    ledger.lags(0)
+    assert ledger.stalled_seconds() == 0.0
+
+
+def test_lag_counts_from_the_last_ack_or_from_the_first_look() -> None:
+    ran, ledger = asyncio.run(_made()), Ledger(lambda: 0.0)
+    place = ("search-events", 0)
+    assert ledger.lag({place: 40}) == 0
+    assert ledger.lag({place: 45}) == 5
+    record = ran.record(42)
+    ledger.opened(record)
+    ledger.closed(record)
+    assert ledger.lag({place: 45}) == 2
+
+
 async def _made() -> Run:
     return Run()
 

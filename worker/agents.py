@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 
@@ -185,10 +185,14 @@ def _headers(headers: Any) -> dict[str, bytes]:
 
 def is_assigned(app: faust.App) -> bool:
     """Partitions are held, and the tables are read to their end."""
-    try:
-        assigned = app.consumer.assignment()
-    except ConsumerNotStarted:
-        return False
-    if app.rebalancing or not assigned:
+    if app.rebalancing or not assigned(app):
         return False
     return bool(app.tables.recovery.completed.is_set()) if app.tables.data else True
+
+
+def assigned(app: faust.App) -> frozenset[TopicPartition]:
+    """The partitions that this worker holds now."""
+    try:
+        return frozenset(app.consumer.assignment())
+    except ConsumerNotStarted:
+        return frozenset()

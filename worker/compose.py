@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aiohttp import web
+from aiokafka.errors import KafkaError
 
 from export import bundle as bundles
 from export.bundle import BundleError
@@ -120,7 +121,11 @@ class Worker:
         await self._app.start()
         LOG.info("consuming %s", self._settings.topic("search-events"))
         await asyncio.gather(
-            self._scheduler.run(), self._reader.follow(), self._follow_alias(), self._watch_app()
+            self._scheduler.run(),
+            self._reader.follow(),
+            self._follow_alias(),
+            self._watch_lag(),
+            self._watch_app(),
         )
 
     async def stop(self) -> None:
@@ -172,6 +177,17 @@ class Worker:
         if self._app.crash_reason is not None:
             raise WorkerFault("Faust stopped") from self._app.crash_reason
 
+    async def _watch_lag(self) -> None:
+        """Liveness is progress: a consumer that has silently stopped shows as lag that stays."""
+        search = self._settings.topic("search-events")
+        while True:
+            await asyncio.sleep(self._settings.poll_seconds)
+            held = [tp for tp in agents.assigned(self._app) if tp.topic == search]
+            with contextlib.suppress(KafkaError):
+                lag = self._delivery.ledger.lag(await self._reader.ends(held)) if held else 0
+                self._delivery.ledger.lags(lag)
+                self._telemetry.lag.set(lag)
+
     def _took(self, result: str, digest: str, device: str, variant: str) -> None:
         self._telemetry.swaps.labels(result).inc()
         if result == "swapped":
@@ -179,10 +195,9 @@ class Worker:
             self._telemetry.model_info.labels(digest, device, variant).set(1)
 
     def _is_live(self) -> str | None:
-        ledger = self._delivery.ledger
-        stalled = time.monotonic() - ledger.progress_at
-        if len(ledger) and stalled > self._settings.stall_seconds:
-            return f"{len(ledger)} events are open and none was acked for {stalled:.0f} s"
+        stalled = self._delivery.ledger.stalled_seconds()
+        if stalled > self._settings.stall_seconds:
+            return f"events wait, and none was acked for {stalled:.0f} s"
         return None
 
     def _is_ready(self) -> str | None:
@@ -192,13 +207,14 @@ class Worker:
 
 
 async def _partitions(settings: Settings) -> int:
-    """The partition count of the two event topics; raises BadSetting where they differ."""
-    names = [settings.topic(name) for name in ("search-events", "behaviour-events")]
+    """How many partitions the event topics have; raises BadSetting where they differ."""
+    names = [settings.topic("search-events")]
+    if settings.profiles == "table":
+        names += [settings.topic(name) for name in ("behaviour-events", "profiles")]
     counts = await partition_counts(settings, names)
-    searches, behaviours = (counts[name] for name in names)
-    if settings.profiles == "table" and searches != behaviours:
+    if len(set(counts.values())) > 1:
         raise BadSetting(
-            f"{names[0]} has {searches} partitions and {names[1]} {behaviours}: profiles need"
-            " equal counts (or PRISMRANK_PROFILES=event)"
+            "profiles need equal partition counts (or PRISMRANK_PROFILES=event), and there are "
+            + ", ".join(f"{count} of {name}" for name, count in counts.items())
         )
-    return searches
+    return counts[names[0]]

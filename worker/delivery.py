@@ -80,12 +80,14 @@ class Ledger:
         self._clock = clock
         self._open: dict[tuple[str, int], deque[Record]] = {}
         self._done: set[int] = set()
-        self.progress_at = clock()
+        self._next: dict[tuple[str, int], int] = {}
+        self._progress_at = clock()
+        self._lags = False
 
     def opened(self, record: Record) -> None:
         """A record was read."""
         if not len(self):
-            self.progress_at = self._clock()
+            self._progress_at = self._clock()
         self._open.setdefault((record.topic, record.partition), deque()).append(record)
 
     def closed(self, record: Record) -> None:
@@ -96,7 +98,26 @@ class Ledger:
             first = waiting.popleft()
             self._done.remove(id(first))
             first.ack()
-            self.progress_at = self._clock()
+            self._next[first.topic, first.partition] = first.offset + 1
+            self._progress_at = self._clock()
+
+    def lags(self, lag: int) -> None:
+        """What the broker says is left. Having nothing to do counts as progress."""
+        if not lag:
+            self._progress_at = self._clock()
+        self._lags = lag > 0
+
+    def stalled_seconds(self) -> float:
+        """How long nothing was acked although something waits; 0 where nothing does."""
+        return self._clock() - self._progress_at if self._lags or len(self) else 0.0
+
+    def lag(self, ends: Mapping[tuple[str, int], int]) -> int:
+        """How many records are there, up to `ends`, behind the last one acked of each partition.
+
+        A partition of which nothing was acked yet counts as far as it has grown since it was
+        first asked about: what was committed before this process is the broker's to know.
+        """
+        return sum(end - self._next.setdefault(place, end) for place, end in ends.items())
 
     def __len__(self) -> int:
         return sum(map(len, self._open.values()))

@@ -122,6 +122,12 @@ class Reader:
         while True:
             await self._read_some()
 
+    async def ends(self, places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
+        """The end offsets of any partitions, asked of the broker past every consumer group."""
+        assert self._consumer is not None, "a reader is started before it is asked: a bug"
+        found = await self._consumer.end_offsets(list(places))
+        return {(tp.topic, tp.partition): end for tp, end in found.items()}
+
     async def stop(self) -> None:
         """Close the consumer."""
         if self._consumer is not None:
