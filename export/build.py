@@ -80,7 +80,7 @@ def _build(
     goldens = make_goldens(encoder, session.tokenize(texts))
     goldens.write(draft)
     manifest = msgspec.structs.replace(manifest, dimensions=int(goldens.vector.shape[1]))
-    for name in ("fp32", *(each for each in order.variants if each != "fp32")):
+    for name in (each for each in PRECISIONS if each in {"fp32", *order.variants}):
         say(f"proving {name} on {len(TEXTS)} goldens")
         manifest = prove(draft, manifest, name, PRECISIONS[name], goldens)
     if events:

@@ -36,7 +36,7 @@ def save_base(folder: Path, family: str, pooling: str | None = "mean", **files: 
     torch.manual_seed(7)
     make_model(family).save_pretrained(folder)
     tokenizer().save(str(folder / "tokenizer.json"))
-    contents = {"tokenizer_config": {"model_max_length": 40}, **files}
+    contents: dict[str, Any] = {"tokenizer_config": {"model_max_length": 40}}
     if pooling is not None:
         kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
         contents["modules"] = [
@@ -45,7 +45,7 @@ def save_base(folder: Path, family: str, pooling: str | None = "mean", **files: 
         ]
         (folder / "1_Pooling").mkdir()
         contents["1_Pooling/config"] = {"pooling_mode": pooling}
-    for name, content in contents.items():
+    for name, content in {**contents, **files}.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
 

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.calibrate import ZERO_SHOT, CalibrationError, fit_platt, read_graded
+from export.build import calibrate
+from export.calibrate import (
+    ZERO_SHOT,
+    CalibrationError,
+    GradedCandidate,
+    GradedEvent,
+    fit_platt,
+    read_graded,
+)
+from export.session import open_session
 
 
 @given(st.floats(0.5, 12.0), st.floats(-4.0, 4.0))
@@ -86,3 +95,20 @@ def test_blank_lines_and_unknown_fields_are_no_error(tmp_path: Path) -> None:
     path = tmp_path / "graded.jsonl"
     path.write_text(f"{line(price=3)}\n\n{line(grade=0.5)}\n")
     assert [event.candidates[0].grade for event in read_graded(path)] == [1.0, 0.5]
+
+
+def test_a_session_is_calibrated_through_its_own_template(small_bundle: Path) -> None:
+    session = open_session(small_bundle, device="cpu")
+    rising = {"shoe": 1.0, "shoes": 0.9, "9, 9": 0.2, "xylo": 0.0}
+    falling = {title: 1.0 - grade for title, grade in rising.items()}
+    assert calibrate(session, [graded(rising)], "a test").slope > 0.0
+    with pytest.raises(CalibrationError, match="is not positive"):
+        calibrate(session, [graded(falling)], "a test")
+
+
+def graded(grades: dict[str, float]) -> GradedEvent:
+    """The query `shoe` with these titles."""
+    candidates = tuple(
+        GradedCandidate(item_id=title, title=title, grade=grade) for title, grade in grades.items()
+    )
+    return GradedEvent(query_id="q", user_query="shoe", candidates=candidates)

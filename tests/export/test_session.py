@@ -148,6 +148,9 @@ def test_goldens_that_the_graph_cannot_read_are_refused(copied: Path) -> None:
 
 
 def test_what_serves_needs_no_torch() -> None:
-    code = "import sys, export.session, export.registry; print({'torch', 'transformers'} & set(sys.modules))"
+    code = (
+        "import sys, export.session, export.registry\n"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"

@@ -147,7 +147,7 @@ def test_gains_add_up_to_what_the_greedy_maximised(method: str, seed: int, count
     assert scores.relevance is not None
     found = diversify(scores, scores.relevance, method, 0.5, count)
     assert np.allclose(found.relevance_gain, scores.relevance[found.order])
-    assert (found.diversity_gain <= 1e-12).all() or method == "mmr"  # cosines may be below 0
+    assert (found.diversity_gain <= 1e-6).all() or method == "mmr"  # cosines may be below 0
     assert found.diversity_gain[0] == 0.0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from worker.ranking.model import Doubles, Integers, Scores
+from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 
 class Coverage:
@@ -21,7 +21,7 @@ class Coverage:
     def __init__(self, scores: Scores, runs: int) -> None:
         self._categories = scores.categories
         self._unseen = np.ones((runs, scores.categories.shape[1]))
-        self.redundancy: Doubles = np.zeros((runs, len(scores.categories)))
+        self.redundancy: Doubles | Floats = np.zeros((runs, len(scores.categories)))
 
     def show(self, chosen: Integers) -> None:
         """sum over c of P(c | i) * (1 - prod over the list of (1 - P(c | j)))."""

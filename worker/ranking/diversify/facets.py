@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from worker.ranking.model import Doubles, Integers, Scores
+from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 LOOK_ALIKE_ALPHA: Final = 0.5
 NAMED_ALPHA: Final = 0.3
@@ -27,24 +27,29 @@ class Facets:
 
     def __init__(self, scores: Scores, runs: int) -> None:
         count = len(scores.vectors)
-        vectors = scores.vectors.astype(np.float64)
-        squared = np.clip(vectors @ vectors.T, 0.0, 1.0) ** 2
+        cosine = np.clip(scores.vectors @ scores.vectors.T, 0.0, 1.0)
+        squared = cosine * cosine
         look_alike = squared * squared * squared  # cosine ** 6; a power of floats costs ten times
-        brand = scores.brands @ scores.brands.T
-        category = scores.categories @ scores.categories.T
+        brands = scores.brands.astype(np.float32)
+        categories = scores.categories.astype(np.float32)
         weighted = [
-            (LOOK_ALIKE_WEIGHT, LOOK_ALIKE_ALPHA * look_alike),
-            (BRAND_WEIGHT * brand.any(), NAMED_ALPHA * brand),
-            (CATEGORY_WEIGHT * category.any(), NAMED_ALPHA * category),
+            (LOOK_ALIKE_WEIGHT, LOOK_ALIKE_ALPHA, look_alike),
+            (BRAND_WEIGHT * brands.any(), NAMED_ALPHA, brands @ brands.T),
+            (CATEGORY_WEIGHT * categories.any(), NAMED_ALPHA, categories @ categories.T),
         ]
-        total = sum(weight for weight, _ in weighted)
-        self._facets = [(weight / total, 1.0 - seen) for weight, seen in weighted if weight > 0.0]
-        self._unseen = [np.ones((runs, count)) for _ in self._facets]
-        self.redundancy: Doubles = np.zeros((runs, count))
+        total = sum(weight for weight, _, _ in weighted)
+        self._facets = [
+            (np.float32(weight / total), np.float32(1.0) - np.float32(alpha) * match)
+            for weight, alpha, match in weighted
+            if weight > 0.0
+        ]
+        self._unseen = [np.ones((runs, count), dtype=np.float32) for _ in self._facets]
+        self.redundancy: Doubles | Floats = np.zeros((runs, count))
 
     def show(self, chosen: Integers) -> None:
         """sum over facets of weight * (1 - prod over the list of (1 - alpha * match))."""
-        self.redundancy = np.ones_like(self.redundancy)
+        seen: Floats = np.ones((), dtype=np.float32)
         for (weight, unseen_after), unseen in zip(self._facets, self._unseen, strict=True):
             unseen *= unseen_after[chosen]
-            self.redundancy -= weight * unseen
+            seen = seen - weight * unseen
+        self.redundancy = seen

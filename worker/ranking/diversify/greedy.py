@@ -14,14 +14,14 @@ from typing import Protocol
 
 import numpy as np
 
-from worker.ranking.model import Doubles, Integers, Scores
+from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 
 class Method(Protocol):
     """How much each item repeats what a list already shows, for many lists at once."""
 
     weighs_relevance: bool
-    redundancy: Doubles  # [runs, n] in [-1, 1]; 0 where nothing is repeated
+    redundancy: Doubles | Floats  # [runs, n] in [-1, 1]; 0 where nothing is repeated
 
     def __init__(self, scores: Scores, runs: int) -> None:
         """Nothing is shown yet in any of the `runs` lists."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from worker.ranking.model import Doubles, Integers, Scores
+from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 
 class MMR:
@@ -15,7 +15,7 @@ class MMR:
     def __init__(self, scores: Scores, runs: int) -> None:
         vectors = scores.vectors.astype(np.float64)
         self._similarity = vectors @ vectors.T
-        self.redundancy: Doubles = np.zeros((runs, len(vectors)))
+        self.redundancy: Doubles | Floats = np.zeros((runs, len(vectors)))
         self._first = True
 
     def show(self, chosen: Integers) -> None:
