@@ -18,12 +18,6 @@ def render_card(manifest: Manifest, source: Source) -> str:
     """Base model, pooling, parity, calibration and limits, as Markdown."""
     assumed = " (assumed: the base model's files do not say)" if source.pooling_is_assumed else ""
     template, calibration = manifest.template, manifest.calibration
-    parity = "\n".join(
-        f"| {name} | {variant.graphs['encoder']} | {variant.parity['max_abs_error']:.2g} "
-        f"| {variant.parity['min_cosine']:.6f} | {variant.golden_tolerance:g} "
-        f"| {'yes' if variant.deterministic else 'no'} |"
-        for name, variant in manifest.variants.items()
-    )
     return f"""# {source.name}, as a Prismrank bundle
 
 A zero-shot text encoder: query and item each become a unit vector of {manifest.dimensions} numbers,
@@ -43,7 +37,7 @@ and one at the maximum length.
 
 | variant | graph | largest error | least cosine | tolerated elsewhere | bit-equal in any batch |
 |---|---|---|---|---|---|
-{parity}
+{_parity(manifest)}
 
 Bit-equal was tested with one thread on the CPU that built the bundle.
 
@@ -58,3 +52,12 @@ The model never saw this shop: its notion of relevance is that of general text. 
 bias of what it was trained on, reads languages other than its own poorly, and its probabilities
 are only as good as the calibration's origin is near to this shop. Fairness was not measured.
 """
+
+
+def _parity(manifest: Manifest) -> str:
+    return "\n".join(
+        f"| {name} | {variant.graphs['encoder']} | {variant.parity['max_abs_error']:.2g} "
+        f"| {variant.parity['min_cosine']:.6f} | {variant.golden_tolerance:g} "
+        f"| {'yes' if variant.deterministic else 'no'} |"
+        for name, variant in manifest.variants.items()
+    )

@@ -53,11 +53,11 @@ def _drop_repeated_casts(graph: onnx.GraphProto) -> None:
 def to_int8(source: Path, target: Path) -> None:
     """Signed 8-bit weights per channel, activations quantised as they come.
 
-    Chosen over MatMulNBits (8-bit weights alone) on all-MiniLM-L6-v2 with one thread: 1.4 times as
-    fast as float32, where MatMulNBits was .6 to .8 times as fast. nDCG@10 on Crowdflower (106
-    queries) .8805, float32 .8798, MatMulNBits .8786 to .8798; on Chorus (75) .8365, .8393, .8359 to
-    .8379. The price: activation scales are per tensor, so a row moves with its batch, which
-    MatMulNBits rows did not. Embeddings, norms and pooling stay in float.
+    Chosen over MatMulNBits (8-bit weights alone) on all-MiniLM-L6-v2 with one thread: 1.3 to 1.4
+    times as fast as float32, where MatMulNBits was .6 to .8 times as fast. nDCG@10 on Crowdflower
+    (106 queries) .8805, float32 .8798, MatMulNBits .8786 to .8798; on Chorus (75) .8365, .8393,
+    .8359 to .8379. The price: activation scales are per tensor, so a row moves with its batch,
+    which MatMulNBits rows did not. Embeddings, norms and pooling stay in float.
     """
     with _without_root_log():
         quantize_dynamic(

@@ -9,6 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,9 @@ from worker.ranking.rerank import rerank
 from worker.scoring.overlap import Overlap
 
 
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
 def lines(
     source: bytes, **fields: object
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
@@ -33,6 +37,7 @@ def lines(
         "dials": Dials(),
         "limits": codec.Limits(),
         "batch_events": 4,
+        "now": lambda: NOON,
         **fields,
     }
     lists, dead = io.BytesIO(), io.BytesIO()

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from worker import codec
@@ -72,6 +73,7 @@ def rerank(chosen: argparse.Namespace) -> int:
         dials=read.dials,
         limits=read.limits,
         batch_events=read.batch_events,
+        now=lambda: datetime.now(UTC),
         diversity=chosen.diversity,
     )
     with contextlib.ExitStack() as stack:

@@ -9,6 +9,7 @@ import base64
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import BinaryIO
 
 import msgspec
@@ -32,6 +33,7 @@ class Lines:
     dials: Dials
     limits: codec.Limits
     batch_events: int
+    now: Callable[[], datetime]
     diversity: float | None = None
 
     def run(self, source: int, lists: BinaryIO, dead_letters: BinaryIO) -> int:
@@ -56,7 +58,10 @@ class Lines:
         lists = iter(self._ranked(searches))
         for number, (raw, search) in enumerate(zip(batch, joined, strict=True), start=first):
             answer = next(lists) if isinstance(search, JoinedSearch) else search
-            yield dead_letter(number, raw, answer) if isinstance(answer, BadMessage) else answer
+            if isinstance(answer, BadMessage):
+                yield dead_letter(number, raw, answer)
+            else:
+                yield msgspec.structs.replace(answer, timestamp=self.now())
 
     def _joined(self, raw: bytes) -> JoinedSearch | BadMessage:
         try:
