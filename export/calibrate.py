@@ -25,7 +25,8 @@ ZERO_SHOT: Final = Calibration(
         "train parts of the Crowdflower search relevance and Home Depot product search sets, "
         "grades scaled to [0, 1], and as many pairs with a random title of the same set, which "
         "count as 0: judged pairs alone say nothing of what is beside the point (Brier score "
-        ".0545, .1799 for a constant)"
+        ".0545, .1799 for a constant; on the judged pairs alone .097, .090 for a constant, for "
+        "it expects less of them than judges who saw only plausible products)"
     ),
 )
 

@@ -23,7 +23,6 @@ from worker.ranking.join import Dials, JoinedSearch, Tables
 from worker.ranking.rerank import rerank
 from worker.scoring.overlap import Overlap
 
-
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 

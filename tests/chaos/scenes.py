@@ -34,7 +34,7 @@ Result = dict[str, Any]
 async def kills(registry: Path, folder: Path, count: int = 20, rate: float = 60.0) -> Result:
     """`count` times kill -9, at random moments of a steady load."""
     chance = random.Random(count)
-    events = list(searches(int(count * 9.0 * rate)))
+    events = list(searches(int(count * 13.0 * rate)))
     in_flight: list[int] = []
     async with stage(registry, folder, len(events)) as made:
         playing = asyncio.create_task(made.play(events, rate))
