@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 FORMAT_VERSION: Final = 1
@@ -67,7 +68,7 @@ class Template(Struct, frozen=True, kw_only=True):
 class Calibration(Struct, frozen=True, kw_only=True):
     """P(relevant) = 1 / (1 + exp(-(slope * cosine + intercept))) (Platt 1999, section 2)."""
 
-    slope: float
+    slope: Annotated[float, Meta(gt=0)]
     intercept: float
     origin: str
 
@@ -76,7 +77,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     """One precision of the graphs: where they lie, and how near to the trained model they came."""
 
     graphs: dict[str, str]
-    golden_tolerance: float
+    golden_tolerance: Annotated[float, Meta(gt=0, le=0.5)]
     parity: dict[str, float]
     deterministic: bool
 
@@ -90,8 +91,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     parent: str | None
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    dimensions: int
-    max_tokens: int
+    dimensions: Annotated[int, Meta(ge=1)]
+    max_tokens: Annotated[int, Meta(ge=2, le=1_000_000)]
     template: Template
     categories: tuple[str, ...]
     calibration: Calibration
@@ -118,9 +119,15 @@ class Goldens(Struct, frozen=True, kw_only=True):
         """Read `goldens.npz`; raises BundleError where it is absent or not what it should be."""
         try:
             with np.load(folder / GOLDENS, allow_pickle=False) as arrays:
-                return cls(**{name: arrays[name] for name in cls.__struct_fields__})
-        except (OSError, KeyError, ValueError) as error:
+                found = cls(**{name: arrays[name] for name in cls.__struct_fields__})
+        except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
             raise BundleError(folder, f"{GOLDENS}: {error}") from error
+        rows = len(found.vector)
+        if not rows or any(getattr(found, name).ndim != 2 for name in cls.__struct_fields__):
+            raise BundleError(folder, f"{GOLDENS}: expected tables of at least one row")
+        if found.input_ids.shape != found.attention_mask.shape or len(found.input_ids) != rows:
+            raise BundleError(folder, f"{GOLDENS}: its tables are not of one length")
+        return found
 
 
 def read(folder: Path) -> Manifest:
@@ -128,7 +135,7 @@ def read(folder: Path) -> Manifest:
     try:
         raw = (folder / MANIFEST).read_bytes()
         version = msgspec.json.decode(raw, type=dict[str, Any]).get("format_version")
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(folder, f"{MANIFEST}: {error}") from error
     if version != FORMAT_VERSION:
         raise BundleError(folder, f"format_version {version!r}, this code knows {FORMAT_VERSION}")
@@ -148,6 +155,10 @@ def verify(folder: Path, expected: str | None = None) -> Manifest:
     manifest = read(folder)
     if expected is not None and (found := digest(folder)) != expected:
         raise BundleError(folder, f"{MANIFEST}: sha256 {found}, expected {expected}")
+    graphs = (path for variant in manifest.variants.values() for path in variant.graphs.values())
+    for name in (GOLDENS, "config.json", "tokenizer.json", *graphs):
+        if name not in manifest.files:
+            raise BundleError(folder, f"{name}: not among the files of {MANIFEST}")
     for name, wanted in manifest.files.items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):

@@ -82,7 +82,7 @@ class Registry:
         """Every alias and the digest that it names."""
         self._fs.invalidate_cache()
         names = (PurePosixPath(path).name for path in self._fs.glob(self._path("aliases", "*")))
-        known = {name: self.resolve(name) for name in sorted(names) if ALIAS.fullmatch(name)}
+        known = {name: self._named_before(name) for name in sorted(names) if ALIAS.fullmatch(name)}
         return {name: digest for name, digest in known.items() if digest is not None}
 
     def promote(self, digest: str, alias: str = "live", *, reason: str) -> None:
@@ -137,7 +137,10 @@ class Registry:
     def history(self) -> list[Change]:
         """Every change of every alias, oldest first."""
         lines = (self._read(self._path(HISTORY)) or "").splitlines()
-        return [msgspec.json.decode(line, type=Change) for line in lines]
+        try:
+            return [msgspec.json.decode(line, type=Change) for line in lines]
+        except msgspec.DecodeError as error:
+            raise RegistryError(f"{HISTORY} is damaged: {error}") from error
 
     def _change(
         self, alias: str, digest: str, action: Literal["promote", "rollback"], reason: str
@@ -146,7 +149,7 @@ class Registry:
             at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             alias=_alias(alias),
             digest=digest,
-            previous=self.resolve(alias),
+            previous=self._named_before(alias),
             action=action,
             reason=reason,
         )
@@ -154,6 +157,13 @@ class Registry:
         before = self._read(self._path(HISTORY)) or ""
         self._write(self._path(HISTORY), before.encode() + msgspec.json.encode(change) + b"\n")
         self._write(self._path("aliases", alias), digest.encode() + b"\n")
+
+    def _named_before(self, alias: str) -> str | None:
+        """What an alias names; None also where it is garbled, so that promoting mends it."""
+        try:
+            return self.resolve(alias)
+        except RegistryError:
+            return None
 
     def _download(self, digest: str, target: Path) -> Manifest:
         self._get(self._bundle(digest, MANIFEST), target / MANIFEST, digest)
@@ -193,6 +203,8 @@ class Registry:
             return str(self._fs.cat_file(path).decode())
         except FileNotFoundError:
             return None
+        except UnicodeDecodeError as error:
+            raise RegistryError(f"{path} is not text: {error}") from error
 
     def _published(self, digest: str) -> Path:
         folder = Path(self._bundle(digest))

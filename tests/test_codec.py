@@ -206,6 +206,29 @@ def test_a_field_that_is_null_is_a_field_that_is_absent() -> None:
     assert codec.decode_search_event(nulls, LIMITS) == codec.decode_search_event(search(), LIMITS)
 
 
+def test_null_means_absent_in_every_struct_within_a_struct() -> None:
+    raw = search(
+        query_attributes=None,
+        experiment={"id": "e", "arm": None},
+        history=[{"item_id": "h", "action_name": None}],
+        candidates=[{"item_id": "a", "attributes": None, "features": None}],
+        page=None,
+    )
+    read = codec.decode_search_event(raw, LIMITS)
+    assert read.candidates == (Candidate(item_id="a"),)
+    assert read.history == (HistoryEntry(item_id="h"),)
+    assert read.extras == {"page": None}
+    bare = codec.decode_behaviour(b'{"action_name":"click","event_attributes":null}', LIMITS)
+    assert bare.event_attributes == EventAttributes()
+
+
+@pytest.mark.parametrize("depth", [900, 940, 960, 980, 990, 996, 999, 5_000])
+def test_json_at_the_edge_of_the_recursion_limit_is_a_bad_message(depth: int) -> None:
+    raw = b'{"item_id":' + b"[" * depth + b"]" * depth + b"}"
+    with pytest.raises(BadMessage):
+        codec.decode_item(raw, LIMITS)
+
+
 def test_unknown_fields_are_kept_aside_at_both_levels() -> None:
     raw = search(page="home", candidates=[{"item_id": "a", "warehouse": 3}])
     read = codec.decode_search_event(raw, LIMITS)
@@ -274,6 +297,12 @@ RULES: list[tuple[str, dict[str, object], str]] = [
     ("a boost without a factor", {"action": "boost", "item_ids": ["a"]}, "$.factor"),
     ("a boost by 0", {"action": "boost", "item_ids": ["a"], "factor": 0}, "$.factor"),
     ("a block of everything", {"action": "block"}, "$"),
+    ("a field without the value that is meant", {"action": "block", "field": "price"}, "$.value"),
+    (
+        "a query without a word",
+        {"action": "block", "item_ids": ["a"], "match": {"query": "👟"}},
+        "$.match.query",
+    ),
     ("a field that no item has", {"action": "block", "field": "size", "value": 9}, "$.field"),
 ]
 

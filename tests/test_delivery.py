@@ -108,7 +108,7 @@ def test_acks_keep_to_the_order_of_offsets_whatever_ends_first(order: list[int])
 
 
 def test_a_stall_is_work_that_waits_without_an_ack() -> None:
-    now = 0.0
+    now, place = 0.0, ("search-events", 0)
     ran, ledger = asyncio.run(_made()), Ledger(lambda: now)
     one, two = ran.record(0), ran.record(1)
     now = 100.0
@@ -120,22 +120,48 @@ def test_a_stall_is_work_that_waits_without_an_ack() -> None:
     ledger.closed(one)
     assert ledger.stalled_seconds() == 0.0
     ledger.closed(two)
-    ledger.lags(5)  # the broker holds more, and none of it arrives
+    ledger.look({place: 2})
+    ledger.look({place: 7})  # five more at the broker, and none of them arrives here
     now = 190.0
-    assert ledger.stalled_seconds() == 60.0
-    ledger.lags(0)
+    assert (ledger.arrived, ledger.stalled_seconds()) == (5, 60.0)
+
+
+def test_offsets_that_no_record_takes_are_no_stall() -> None:
+    now, place = 0.0, ("search-events", 0)
+    ran, ledger = asyncio.run(_made()), Ledger(lambda: now)
+    ledger.look({place: 40})
+    record = ran.record(40)
+    ledger.opened(record)
+    ledger.look({place: 42})  # the record, and the marker of its transaction
+    ledger.closed(record)
+    ledger.look({place: 42})
+    now = 500.0
+    ledger.look({place: 42})
+    assert ledger.stalled_seconds() == 0.0
+    ledger.look({place: 42, ("search-events", 1): 900})  # another partition came
     assert ledger.stalled_seconds() == 0.0
 
 
-def test_lag_counts_from_the_last_ack_or_from_the_first_look() -> None:
-    ran, ledger = asyncio.run(_made()), Ledger(lambda: 0.0)
-    place = ("search-events", 0)
-    assert ledger.lag({place: 40}) == 0
-    assert ledger.lag({place: 45}) == 5
-    record = ran.record(42)
-    ledger.opened(record)
-    ledger.closed(record)
-    assert ledger.lag({place: 45}) == 2
+@pytest.mark.parametrize("refused", [1, 2])
+def test_a_dead_letter_sheds_what_is_too_large_until_it_fits(refused: int) -> None:
+    faults = [MessageSizeTooLargeError() for _ in range(refused)]
+    ((_, key, value, headers),) = run(invalid, *faults, value=b"x" * 70_000).topics.records
+    assert value == b"x" * 65_536
+    assert key == (b"k" if refused == 1 else None)
+    assert headers["prismrank.error.truncated"] == b"70000"
+
+
+def test_a_header_that_anybody_wrote_does_no_harm() -> None:
+    async def main() -> Run:
+        ran = Run()
+        headers: Headers = {"prismrank.error.attempt": b"abc", "traceparent": None}
+        await ran.delivery.finish(Record("t", 0, 0, 0.0, None, None, headers, print), invalid)
+        return ran
+
+    ((_, _, value, headers),) = asyncio.run(main()).topics.records
+    assert value is None
+    assert headers["prismrank.error.attempt"] == b"1"
+    assert headers["traceparent"] is None
 
 
 async def _made() -> Run:
@@ -259,7 +285,7 @@ def test_no_more_than_the_set_number_is_open_at_once() -> None:
 def test_a_second_death_counts_as_the_second(before: bytes, after: bytes) -> None:
     async def main() -> Run:
         ran = Run()
-        headers = {"prismrank.error.attempt": before} if before else {}
+        headers: Headers = {"prismrank.error.attempt": before} if before else {}
         record = Record("t", 0, 0, 0.0, None, b"", headers, lambda: None)
         await ran.delivery.finish(record, invalid)
         return ran

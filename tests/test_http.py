@@ -102,6 +102,21 @@ def test_a_bad_request_of_the_dialect(request_body: bytes, path: str) -> None:
     serve(use)
 
 
+def test_the_dialect_answers_numbers_and_knows_no_rules_or_limits_of_its_own() -> None:
+    request = {"query": "", "documents": ["a", "b", "c"]}
+
+    async def use(client: TestClient, topics: Topics) -> None:  # type: ignore[type-arg]
+        response = await client.post("/v1/rerank", data=json.dumps(request).encode())
+        assert [r["relevance_score"] for r in (await response.json())["results"]] == [0, 0, 0]
+        many = {**request, "documents": ["a"] * 6}
+        assert (await client.post("/v1/rerank", data=json.dumps(many).encode())).status == 400
+        event = msgspec.json.decode(codec.encode(EVENT)) | {"documents": None}
+        answer = await client.post("/v1/rerank", data=json.dumps(event).encode())
+        assert (await answer.json())["error"]["path"] == "$.candidates"  # an event: 8 of at most 5
+
+    serve(use, Settings(max_candidates=5))
+
+
 def test_a_deadline_of_0_is_answered_degraded() -> None:
     async def use(client: TestClient, topics: Topics) -> None:  # type: ignore[type-arg]
         late = msgspec.structs.replace(EVENT, deadline_ms=0.0)

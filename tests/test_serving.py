@@ -110,6 +110,18 @@ def test_an_envelope_that_cannot_be_read_is_named(headers: Headers, path: str) -
     assert caught.value.path == path
 
 
+def test_a_record_whose_time_is_no_time_is_named() -> None:
+    raw = codec.encode(Behaviour(action_name="click", user_id="u"))
+    with pytest.raises(Invalid, match="timestamp: expected a record timestamp in milliseconds"):
+        behaviour_of(record(raw, timestamp=1e12), Settings())
+
+
+def test_a_reply_that_cannot_be_given_leaves_the_list_as_it_is() -> None:
+    asked = {"kafka_replyTopic": b"answers", "kafka_replyPartition": b"7"}
+    sent = answered(record(RAW, headers=asked), Settings(reply_topics=("answers",))).records
+    assert [topic for topic, *_ in sent] == ["ranked-lists"]
+
+
 BEHAVIOURS = [
     (Behaviour(action_name="click", user_id="u", client_id="c"), "u"),
     (Behaviour(action_name="click", client_id="c"), "c"),

@@ -33,6 +33,11 @@ FAULTS = [
         ["$.factor"],
     ),
     ("a policy of a method that is not there", '{"policy_id":"p","method":"x"}', ["$.method"]),
+    (
+        "candidates that are no list",
+        '{"query_id":"q","user_query":"x","candidates":{"a":1}}',
+        ["$.candidates"],
+    ),
     ("a price in words", '{"item_id":"a","price":"9"}', ["$.price"]),
 ]
 

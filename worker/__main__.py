@@ -136,6 +136,13 @@ def _share(text: str) -> float:
     return share
 
 
+def _above_zero(text: str) -> float:
+    number = float(text)
+    if not number > 0.0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -171,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--class", dest="error_class", help="only this class of error")
     added.add_argument("--offset", help="only PARTITION:OFFSET")
     added.add_argument("--since", help="only those written since this RFC 3339 time")
-    added.add_argument("--rate", type=float, default=100.0, help="redriven records a second")
+    added.add_argument("--rate", type=_above_zero, default=100.0, help="redriven records a second")
     added.add_argument("--json", action="store_true", help="one JSON object a record")
 
     added = command("bench", bench)

@@ -137,7 +137,7 @@ def remember_behaviour(
 
     def profile(key: bytes) -> Profile:
         raw = table.get(key)
-        return codec.decode_profile(raw, settings.limits) if raw else Profile()
+        return codec.decode_profile(raw) if raw else Profile()
 
     async def remember(record: Record) -> None:
         if (found := behaviour_of(record, settings)) is None:
@@ -178,9 +178,9 @@ def record_of(event: faust.EventT[bytes]) -> Record:
     )
 
 
-def _headers(headers: Any) -> dict[str, bytes]:
+def _headers(headers: Any) -> dict[str, bytes | None]:
     pairs = headers.items() if isinstance(headers, dict) else headers or ()
-    return {name: value or b"" for name, value in pairs}
+    return dict(pairs)
 
 
 def is_assigned(app: faust.App) -> bool:

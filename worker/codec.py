@@ -21,13 +21,20 @@ from worker.errors import BadMessage, Invalid, TooLarge, Undecodable
 from worker.events import (
     Behaviour,
     Candidate,
+    EventAttributes,
+    Experiment,
+    HistoryEntry,
     Item,
     ListRule,
+    Match,
+    ObjectRef,
     Policy,
+    Position,
     Profile,
     RankedList,
     SearchEvent,
 )
+from worker.ranking.rules import words
 
 WHERE: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
 STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
@@ -47,19 +54,13 @@ class Limits:
 def decode_search_event(raw: bytes, limits: Limits) -> SearchEvent:
     """A search event; what no field is named for is in its and its candidates' `extras`."""
     tree = parse(raw, limits)
-    if isinstance(tree, dict):
-        candidates = tree.get("candidates")
-        if isinstance(candidates, list):
-            if len(candidates) > limits.candidates:
-                raise TooLarge(
-                    "$.candidates",
-                    f"at most {limits.candidates} candidates (PRISMRANK_MAX_CANDIDATES)",
-                    len(candidates),
-                )
-            for candidate in candidates:
-                _set_extras_aside(candidate, Candidate)
-        elif candidates is None:
-            tree.pop("candidates", None)
+    candidates = tree.get("candidates") if isinstance(tree, dict) else None
+    if isinstance(candidates, list):
+        if len(candidates) > limits.candidates:
+            expected = f"at most {limits.candidates} candidates (PRISMRANK_MAX_CANDIDATES)"
+            raise TooLarge("$.candidates", expected, len(candidates))
+        for candidate in candidates:
+            _tidy(candidate, Candidate)
     return convert(tree, SearchEvent)
 
 
@@ -86,6 +87,10 @@ def decode_rule(raw: bytes, limits: Limits) -> ListRule:
         raise Invalid("$", "item_ids, field and value, or match.category: which items it is about")
     if rule.field and rule.field not in Item.__struct_fields__:
         raise Invalid("$.field", "a field of an item", rule.field)
+    if rule.field and rule.value is None:
+        raise Invalid("$.value", f"the value of {rule.field} that is meant")
+    if rule.match.query is not None and not words(rule.match.query):
+        raise Invalid("$.match.query", "at least one word; leave it out for all", rule.match.query)
     return rule
 
 
@@ -100,9 +105,9 @@ def decode_policy(raw: bytes, limits: Limits, methods: frozenset[str]) -> Policy
     return policy
 
 
-def decode_profile(raw: bytes, limits: Limits) -> Profile:
-    """A profile as the worker itself wrote it."""
-    return convert(parse(raw, limits), Profile)
+def decode_profile(raw: bytes) -> Profile:
+    """A profile as the worker itself wrote it, of whatever size."""
+    return convert(parse(raw, Limits(record_bytes=len(raw))), Profile)
 
 
 def decode_ranked_list(raw: bytes, limits: Limits) -> RankedList:
@@ -129,6 +134,13 @@ _NAMES: Final[dict[type[Struct], frozenset[str]]] = {
     struct: frozenset(struct.__struct_encode_fields__) - {"extras"}
     for struct in (SearchEvent, Candidate, Item, Behaviour)
 }
+_INNER: Final[dict[type[Struct], dict[str, type[Struct]]]] = {
+    SearchEvent: {"history": HistoryEntry, "experiment": Experiment},
+    Behaviour: {"event_attributes": EventAttributes},
+    EventAttributes: {"object": ObjectRef, "position": Position},
+    ListRule: {"match": Match},
+}
+"""The structs within structs, in which null means absent too."""
 
 
 def parse(raw: bytes, limits: Limits) -> Any:
@@ -179,16 +191,24 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _set_extras_aside(tree: Any, struct: type[Struct]) -> None:
-    """Move the fields that `struct` does not name into `extras`, where it keeps them."""
-    if not isinstance(tree, dict) or struct not in _NAMES:
+def _tidy(tree: Any, struct: type[Struct]) -> None:
+    """A field that is null is absent; what `struct` does not name goes where it keeps extras."""
+    if not isinstance(tree, dict):
         return
-    if unknown := tree.keys() - _NAMES[struct]:
+    if None in tree.values():
+        for name in [name for name, value in tree.items() if value is None]:
+            if name in struct.__struct_encode_fields__:
+                del tree[name]
+    if struct in _NAMES and (unknown := tree.keys() - _NAMES[struct]):
         tree["extras"] = {name: tree.pop(name) for name in sorted(unknown)}
+    for name, inner in _INNER.get(struct, {}).items():
+        value = tree.get(name)
+        for one in value if isinstance(value, list) else (value,):
+            _tidy(one, inner)
 
 
 def convert(tree: Any, struct: type[T]) -> T:
-    _set_extras_aside(tree, struct)
+    _tidy(tree, struct)
     try:
         return msgspec.convert(tree, struct)
     except msgspec.ValidationError as error:

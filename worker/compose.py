@@ -36,6 +36,7 @@ from worker.telemetry import Telemetry
 
 LOG = logging.getLogger(__name__)
 FAULT_STATUS = 70  # EX_SOFTWARE: restart me
+MISCONFIGURED_STATUS = 2  # a restart would not help
 
 
 def ranker(settings: Settings, bundle: Path) -> functools.partial[tuple[RankedList, ...]]:
@@ -70,7 +71,7 @@ def crash(error: BaseException) -> None:
     """This worker is bad: say why, and go, before anything is acked over."""
     LOG.critical("worker fault: %r", error, exc_info=error)
     logging.shutdown()
-    os._exit(FAULT_STATUS)
+    os._exit(MISCONFIGURED_STATUS if isinstance(error, BadSetting) else FAULT_STATUS)
 
 
 class Worker:
@@ -178,15 +179,14 @@ class Worker:
             raise WorkerFault("Faust stopped") from self._app.crash_reason
 
     async def _watch_lag(self) -> None:
-        """Liveness is progress: a consumer that has silently stopped shows as lag that stays."""
+        """Liveness is progress: what arrives at the broker must lead to acks."""
         search = self._settings.topic("search-events")
         while True:
             await asyncio.sleep(self._settings.poll_seconds)
             held = [tp for tp in agents.assigned(self._app) if tp.topic == search]
             with contextlib.suppress(KafkaError):
-                lag = self._delivery.ledger.lag(await self._reader.ends(held)) if held else 0
-                self._delivery.ledger.lags(lag)
-                self._telemetry.lag.set(lag)
+                self._delivery.ledger.look(await self._reader.ends(held) if held else {})
+                self._telemetry.lag.set(self._delivery.ledger.arrived)
 
     def _took(self, result: str, digest: str, device: str, variant: str) -> None:
         self._telemetry.swaps.labels(result).inc()

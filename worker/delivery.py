@@ -23,8 +23,9 @@ FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 2.0
 KEPT_BYTES = 65_536  # of a record that is too large to be a dead letter
 FUSE_WINDOW = 100  # records
+COUNTED_DIGITS = 7  # of a header that anybody may write
 
-Headers = Mapping[str, bytes]
+Headers = Mapping[str, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,10 @@ class Ledger:
         self._clock = clock
         self._open: dict[tuple[str, int], deque[Record]] = {}
         self._done: set[int] = set()
-        self._next: dict[tuple[str, int], int] = {}
+        self._ends: Mapping[tuple[str, int], int] = {}
         self._progress_at = clock()
-        self._lags = False
+        self._acked_since_look = False
+        self.arrived = 0  # records that the broker took since the last ack, as of the last look
 
     def opened(self, record: Record) -> None:
         """A record was read."""
@@ -98,26 +100,24 @@ class Ledger:
             first = waiting.popleft()
             self._done.remove(id(first))
             first.ack()
-            self._next[first.topic, first.partition] = first.offset + 1
             self._progress_at = self._clock()
+            self._acked_since_look = True
 
-    def lags(self, lag: int) -> None:
-        """What the broker says is left. Having nothing to do counts as progress."""
-        if not lag:
-            self._progress_at = self._clock()
-        self._lags = lag > 0
+    def look(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """The end offsets of the partitions held, asked of the broker itself.
+
+        What counts is that they grow while nothing is acked: a consumer that has silently stopped.
+        Their distance to the last ack would not do, for transaction markers take offsets too.
+        """
+        if self._acked_since_look or ends.keys() != self._ends.keys():
+            self._ends, self._acked_since_look = dict(ends), False
+        self.arrived = sum(ends.values()) - sum(self._ends.values())
+        if not self.arrived and not len(self):
+            self._progress_at = self._clock()  # having nothing to do counts as progress
 
     def stalled_seconds(self) -> float:
         """How long nothing was acked although something waits; 0 where nothing does."""
-        return self._clock() - self._progress_at if self._lags or len(self) else 0.0
-
-    def lag(self, ends: Mapping[tuple[str, int], int]) -> int:
-        """How many records are there, up to `ends`, behind the last one acked of each partition.
-
-        A partition of which nothing was acked yet counts as far as it has grown since it was
-        first asked about: what was committed before this process is the broker's to know.
-        """
-        return sum(end - self._next.setdefault(place, end) for place, end in ends.items())
+        return self._clock() - self._progress_at if self.arrived or len(self) else 0.0
 
     def __len__(self) -> int:
         return sum(map(len, self._open.values()))
@@ -164,7 +164,7 @@ class Delivery:
         self,
         topic: str,
         key: bytes | None,
-        value: bytes,
+        value: bytes | None,
         headers: Headers,
         partition: int | None = None,
     ) -> None:
@@ -177,7 +177,7 @@ class Delivery:
                 return
             except Exception as error:
                 if attempt == self._settings.produce_attempts or _is_too_large(error):
-                    raise Undeliverable(topic, error, len(value)) from error
+                    raise Undeliverable(topic, error, len(value or b"")) from error
                 self._telemetry.produce_retries.inc()
                 LOG.warning("delivery to %s failed, attempt %d: %s", topic, attempt, error)
                 await asyncio.sleep(backoff)
@@ -226,25 +226,28 @@ class Delivery:
 
     async def _dead_letter(self, record: Record, error: BadMessage) -> None:
         """The source record, byte for byte; headers say why. Too large: its first 64 KB."""
-        topic = f"{record.topic}.dlq"
-        value = record.value or b""
-        headers = {**record.headers, **why(record, error)}
-        try:
-            await self.produce(topic, record.key, value, headers)
-        except Undeliverable as reason:
-            if not _is_too_large(reason.__cause__):
-                raise WorkerFault(
-                    f"not even a dead letter could be delivered: {reason}"
-                ) from reason
-            headers["prismrank.error.truncated"] = str(len(value)).encode()
-            await self.produce(topic, record.key, value[:KEPT_BYTES], headers)
+        topic, ours = f"{record.topic}.dlq", why(record, error)
+        start, size = (record.value or b"")[:KEPT_BYTES], len(record.value or b"")
+        cut = {**ours, "prismrank.error.truncated": str(size).encode()}
+        for key, value, headers in (
+            (record.key, record.value, {**record.headers, **ours}),
+            (record.key, start, {**record.headers, **cut}),
+            (None, start, cut),  # where the key or the source's own headers were too large
+        ):
+            try:
+                await self.produce(topic, key, value, headers)
+                break
+            except Undeliverable as reason:
+                if headers is cut or not _is_too_large(reason.__cause__):
+                    raise WorkerFault(f"not even a dead letter is taken: {reason}") from reason
         self._telemetry.dead_letters.labels(record.topic, type(error).__name__).inc()
         LOG.warning("dead letter: %s", error, extra={**_where(record), "path": error.path})
 
 
 def why(record: Record, error: BadMessage) -> dict[str, bytes]:
     """The headers of a dead letter: ours, and Kafka Connect's."""
-    attempt = int(record.headers.get("prismrank.error.attempt", b"0") or b"0") + 1
+    before = record.headers.get("prismrank.error.attempt") or b""
+    attempt = int(before) + 1 if before.isdigit() and len(before) < COUNTED_DIGITS else 1
     ours = {
         "class": type(error).__name__,
         "message": str(error),

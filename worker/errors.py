@@ -59,5 +59,8 @@ class WorkerFault(PrismrankError):
 
 def shown(value: object) -> str:
     """`value` as an error message shows it: its repr, cut so that a log line stays a line."""
-    text = repr(value[: SHOWN_CHARACTERS + 1] if isinstance(value, str | bytes) else value)
+    try:
+        text = repr(value[: SHOWN_CHARACTERS + 1] if isinstance(value, str | bytes) else value)
+    except RecursionError:
+        text = f"a {type(value).__name__} nested beyond reason"
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import aiohttp
 import msgspec
 from aiohttp import web
 from msgspec import Struct
@@ -17,6 +18,7 @@ from worker import codec
 from worker.delivery import Headers
 from worker.errors import BadMessage, Invalid
 from worker.events import Candidate, RankedList, SearchEvent
+from worker.ranking.join import Tables
 from worker.serving import ANSWERED, CARRIED, Serving
 from worker.settings import Settings
 from worker.telemetry import Telemetry
@@ -72,14 +74,21 @@ def application(
     async def rerank(request: web.Request) -> web.Response:
         if (reason := health.ready()) is not None:
             return _json({"error": {"message": f"not ready: {reason}"}}, status=503)
-        raw = await request.read()
+        if len(publications) >= settings.in_flight:
+            return _json({"error": {"message": "busy: lists wait for Kafka"}}, status=503)
+        try:
+            raw = await request.read()
+        except aiohttp.ClientPayloadError as error:  # a body that is not what its headers say
+            return _json({"error": {"message": f"unreadable body: {error}"}}, status=400)
         headers = {
-            name: request.headers[name].encode() for name in CARRIED if name in request.headers
+            name: request.headers[name].encode("utf-8", "surrogateescape")
+            for name in CARRIED
+            if name in request.headers
         }
         received = serving.wall_clock()
         try:
-            if (documents := _dialect(raw)) is not None:
-                return _json(_results(await serving.answer(documents, received)))
+            if (documents := _dialect(raw, settings.limits)) is not None:
+                return _json(_results(await serving.answer(documents, received, Tables())))
             event = serving.decode(raw, headers, received)
             ranked = await serving.answer(event, received)
         except BadMessage as error:
@@ -122,7 +131,7 @@ def _guarded(token: str) -> Callable[..., Awaitable[web.StreamResponse]]:
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        is_let_in = hmac.compare_digest(given.encode(), token.encode())
+        is_let_in = hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
         if token and request.path not in OPEN_PATHS and not is_let_in:
             return _json(
                 {"error": {"message": "expected Authorization: Bearer <token>"}}, status=401
@@ -132,10 +141,11 @@ def _guarded(token: str) -> Callable[..., Awaitable[web.StreamResponse]]:
     return guard
 
 
-def _dialect(raw: bytes) -> SearchEvent | None:
+def _dialect(raw: bytes, limits: codec.Limits) -> SearchEvent | None:
     """A request of the Cohere/Jina dialect as an event; None where it is a SearchEvent."""
     try:
-        if "documents" not in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]):
+        fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        if "documents" not in fields or "query_id" in fields:
             return None
         request = msgspec.json.decode(raw, type=RerankRequest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -157,13 +167,14 @@ def _dialect(raw: bytes) -> SearchEvent | None:
                 diversity=0.0,
             )
         ),
-        codec.Limits(),
+        limits,
     )
 
 
 def _results(ranked: RankedList) -> dict[str, object]:
     results = [
-        {"index": int(item.item_id), "relevance_score": item.relevance} for item in ranked.items
+        {"index": int(item.item_id), "relevance_score": item.relevance or 0.0}
+        for item in ranked.items
     ]
     return {"model": ranked.model, "results": results}
 

@@ -69,6 +69,8 @@ class Lines:
             return join(event, self.tables, self.dials, self.diversity)
         except BadMessage as error:
             return error
+        except Exception as error:
+            return Unexpected(error)
 
     def _ranked(self, searches: Sequence[JoinedSearch]) -> Sequence[RankedList | BadMessage]:
         """Together; and one by one where that fails, so that one cannot take others along."""

@@ -5,6 +5,7 @@ The README's table is generated from here, and a test holds them together.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, get_type_hints
 
@@ -24,7 +25,9 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The worker's settings. Two suffice: `kafka` and `registry`."""
 
-    kafka: Annotated[str, Meta(description="bootstrap servers, comma-separated")] = "127.0.0.1:9092"
+    kafka: Annotated[str, Meta(min_length=1, description="bootstrap servers, comma-separated")] = (
+        "127.0.0.1:9092"
+    )
     registry: Annotated[str, Meta(description="folder or fsspec URL of the bundle registry")] = (
         ".prismrank/registry"
     )
@@ -59,10 +62,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(ge=0, le=1, description="share of the engine's score in relevance")
     ] = 0.0
     profile_weight: Annotated[
-        float, Meta(ge=0, description="how much a user's taste moves the cosine; 0 is not at all")
+        float,
+        Meta(ge=0, le=10, description="how much a user's taste moves the cosine; 0 is not at all"),
     ] = 0.5
     deadline_ms: Annotated[
-        float | None, Meta(description="deadline, where neither event nor policy sets it; none")
+        Annotated[float, Meta(ge=0, le=86_400_000)] | None,
+        Meta(description="deadline, where neither event nor policy sets it; none"),
     ] = None
     max_candidates: Annotated[int, Meta(ge=1, description="candidates of one event")] = 1_000
     max_text_chars: Annotated[
@@ -90,10 +95,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 10.0
     produce_timeout_seconds: Annotated[
         float, Meta(gt=0, description="for one delivery to be confirmed")
-    ] = 30.0
+    ] = 10.0
     produce_attempts: Annotated[
         int, Meta(ge=1, description="deliveries tried before a dead letter")
-    ] = 5
+    ] = 4
     model_failures: Annotated[
         int, Meta(ge=1, description="events in a row that fail alone before the worker exits")
     ] = 10
@@ -152,11 +157,12 @@ def read(environment: Mapping[str, str]) -> Settings:
     given: dict[str, object] = {}
     for variable, text in environment.items():
         name = variable.removeprefix(PREFIX).lower()
-        if not variable.startswith(PREFIX) or name in OTHERS:
+        if not variable.startswith(PREFIX) or name in OTHERS or KUBERNETES.match(name):
             continue
         if name not in Settings.__struct_fields__:
             raise BadSetting(f"{variable}: no such setting; see the table in the README")
-        given[name] = text.split(",") if name == "reply_topics" else text
+        topics = [topic.strip() for topic in text.split(",") if topic.strip()]
+        given[name] = topics if name == "reply_topics" else text
     try:
         return msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -169,6 +175,8 @@ def read(environment: Mapping[str, str]) -> Settings:
         ) from error
 
 
+KUBERNETES: Final = re.compile(r"(service|port)(_|$)")
+"""What Kubernetes sets in every pod beside a Service that is called prismrank."""
 OTHERS: Final = frozenset({"base", "data", "test_kafka"})
 """Variables of the demo and of the tests: no settings of the worker."""
 

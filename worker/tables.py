@@ -147,7 +147,7 @@ class Reader:
         try:
             key = (record.key or b"").decode()
             self._known.put(table, key, record.value)
-        except (BadMessage, UnicodeDecodeError) as error:
+        except Exception as error:  # a row, whatever is wrong with it, stops no worker
             self._telemetry.rejected_rows.labels(table).inc()
             where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
             LOG.warning("row not taken, the former one stays: %s", error, extra=where)

@@ -41,7 +41,9 @@ class Telemetry:
         self.batch_tokens = histogram("batch_tokens", "padded tokens of a model call", TOKENS)
         self.queue_depth = gauge("queue_depth", "events that wait for the model")
         self.in_flight = gauge("in_flight", "events read and not yet acked")
-        self.lag = gauge("lag", "search events in the partitions held that are not acked yet")
+        self.lag = gauge(
+            "lag", "search events that arrived in the partitions held since the last ack"
+        )
         self.table_rows = gauge("table_rows", "rows of a table", "table")
         self.model_info = gauge(
             "model_info", "1 for the bundle in use", "model", "device", "variant"

@@ -74,7 +74,10 @@ def faults_of_line(raw: bytes, limits: codec.Limits) -> Iterator[BadMessage]:
         yield Invalid("$", "an object with one of the fields " + ", ".join(KINDS), tree)
         return
     found = list(_faults_of_tree(tree, kind, "$"))
-    if kind is SearchEvent and isinstance(candidates := tree.get("candidates"), list):
+    candidates = tree.get("candidates") if kind is SearchEvent else None
+    if candidates is not None and not isinstance(candidates, list):
+        found.append(Invalid("$.candidates", "`array`", candidates))
+    if isinstance(candidates, list):
         if len(candidates) > limits.candidates:
             found.append(Invalid("$.candidates", f"at most {limits.candidates}", len(candidates)))
         for index, candidate in enumerate(candidates):

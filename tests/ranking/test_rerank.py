@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -156,6 +157,24 @@ def test_the_engines_weight_mixes_its_score_into_relevance(
         diversity=0.0,
     )
     assert ids(ranked(search, engine_weight=weight)) == expected
+
+
+def test_an_engine_that_scores_nothing_has_no_weight() -> None:
+    search = event([candidate("a", title="hat"), candidate("b", title="running shoes")])
+    assert ids(ranked(search, engine_weight=1.0)) == ["b", "a"]
+
+
+def test_a_taste_may_be_old() -> None:
+    long_ago = HistoryEntry(item_id="h", timestamp=datetime(2020, 1, 1, tzinfo=UTC))
+    search = event(
+        [candidate("shoe", title="blue shoe", score=9.0), candidate("boot", title="red boot")],
+        user_query="",
+        timestamp=datetime(2026, 11, 24, tzinfo=UTC),
+        history=(long_ago,),
+        diversity=0.0,
+    )
+    tables = Tables(catalogue=catalogue(Item(item_id="h", title="red boot")))
+    assert ids(ranked(search, tables)) == ["boot", "shoe"]
 
 
 @pytest.mark.parametrize("scores", [(1e308, -1e308, 0.0), (5.0, 5.0, 5.0), (0.0, None, 1.0)])

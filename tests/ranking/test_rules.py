@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.factories import candidate, event, joined, random_search, rule
-from worker.events import ListRule, Match, RankedList
+from worker.events import Candidate, ListRule, Match, RankedList
 from worker.ranking.join import Tables
 from worker.ranking.rerank import fall_back, rerank
 from worker.ranking.rules import speaking
@@ -147,9 +147,25 @@ def test_pins_hold_and_nothing_is_lost(seed: int, pins: dict[int, int], dial: fl
         assert answer.items[place - 1].item_id == f"i{item}"
 
 
+def test_a_block_holds_for_an_item_whose_title_nobody_knows() -> None:
+    recall = rule("recall", "block", "nameless")
+    search = event([candidate("a"), Candidate(item_id="nameless")])
+    for answer in (
+        rerank([joined(search, Tables(rules={"recall": recall}))], Overlap())[0],
+        fall_back(joined(search, Tables(rules={"recall": recall})), Overlap(), "deadline"),
+    ):
+        assert ids(answer) == "a"
+        assert answer.rules_applied == ("recall",)
+
+
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
+        ([rule("r", "boost", "f", factor=1e6)], "fabcde"),
+        (
+            [rule("r1", "boost", "f", factor=1e300), rule("r2", "boost", "f", factor=1e300)],
+            "fabcde",
+        ),
         ([rule("r", "pin", "f", position=1)], "fabcde"),
         ([rule("r", "block", "a")], "bcdef"),
         ([rule("r", "bury", "a")], "bcdefa"),

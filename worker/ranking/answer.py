@@ -21,6 +21,7 @@ from worker.ranking.judge import engine_share, sigmoid
 from worker.ranking.model import Doubles, Scores
 
 DECIMALS = 4
+LARGEST_BOOST = 300.0  # of a logarithm: beyond, numbers end
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedLi
     placement = rules.place(search.rules, [entry.item for entry in search.entries])
     scored = all(entry.item.score is not None for entry in search.entries)
     strength = engine_share(search) if scored else overlap.raw
-    strength = np.clip(strength, 0.0, 1.0) * np.exp(np.asarray(placement.boosts))
+    boost = np.exp(np.clip(placement.boosts, -LARGEST_BOOST, LARGEST_BOOST))
+    strength = (1.0 + np.clip(strength, 0.0, 1.0)) * boost  # from 1, so that a boost finds a hold
     free, buried = _by_strength(search, strength, placement)
     pinned = _pinned(placement, free)
     others = iter(index for place, index in enumerate(free) if place not in pinned.values())
@@ -148,7 +150,12 @@ def _assembled(
 ) -> RankedList:
     """The page that the event asks for, numbered and signed."""
     event = search.event
-    unknown = [Line(entry, None if reason else 0.0, gain=0.0) for entry in search.unknown]
+    hidden, recalls = _blocked_unknown(search)
+    unknown = [
+        Line(entry, None if reason else 0.0, gain=0.0)
+        for index, entry in enumerate(search.unknown)
+        if index not in hidden
+    ]
     start = event.offset or 0
     page = [*lines, *unknown][start : search.depth]
     answer = RankedList(
@@ -168,9 +175,16 @@ def _assembled(
         items=tuple(_item(line, place) for place, line in enumerate(page, start=start + 1)),
         unknown_items=tuple(entry.item.item_id for entry in search.unknown),
         repeated_items=search.repeated,
-        rules_applied=applied,
+        rules_applied=(*applied, *(rule for rule in recalls if rule not in applied)),
     )
     return msgspec.structs.replace(answer, list_id=codec.list_id(answer))
+
+
+def _blocked_unknown(search: JoinedSearch) -> tuple[frozenset[int], tuple[str, ...]]:
+    """A block holds for an item whose title nobody knows, too: a recall is a recall."""
+    blocks = [rule for rule in search.rules if rule.action == "block"]
+    placement = rules.place(blocks, [entry.item for entry in search.unknown])
+    return placement.blocked, placement.applied
 
 
 def _item(line: Line, place: int) -> RankedItem:

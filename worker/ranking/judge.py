@@ -84,8 +84,12 @@ def _taste(search: JoinedSearch, vectors: Mapping[str, Vector], model: Model) ->
     """The direction of the items that the user acted on, by their weights."""
     if not search.history:
         return None
+    most = max(weight for _, weight in search.history)  # old tastes fade; the direction stays
     total = np.sum(
-        [weight * vectors[item_text(item, model.template)] for item, weight in search.history],
+        [
+            weight / most * vectors[item_text(item, model.template)].astype(np.float64)
+            for item, weight in search.history
+        ],
         axis=0,
     )
     length = float(np.sqrt((total * total).sum()))
@@ -95,7 +99,7 @@ def _taste(search: JoinedSearch, vectors: Mapping[str, Vector], model: Model) ->
 def _blended(logits: Doubles, search: JoinedSearch) -> Doubles:
     """The engine's score, as far as the policy asks for it, mixed with P(relevant)."""
     weight = search.dials.engine_weight
-    if weight == 0.0:
+    if weight == 0.0 or all(entry.item.score is None for entry in search.entries):
         return logits
     mixed = (1.0 - weight) * sigmoid(logits) + weight * engine_share(search)
     mixed = np.clip(mixed, SATURATION, 1.0 - SATURATION)

@@ -14,6 +14,7 @@ from typing import Final
 from worker.events import Behaviour, HistoryEntry, Profile
 
 REMEMBERED: Final = 50  # entries
+LONGEST_ID: Final = 512  # characters: a profile stays small, whoever writes behaviours
 HALF_LIFE_SECONDS: Final = 7 * 86_400.0
 ACTION_WEIGHTS: Final = {"click": 1.0, "view": 1.0, "add_to_cart": 3.0, "purchase": 5.0}
 """How much each action tells of a taste; an action that is not named here is not remembered."""
@@ -33,6 +34,8 @@ def entry_of(behaviour: Behaviour) -> HistoryEntry | None:
     target = behaviour.event_attributes.object
     if target is None or target.object_id in (None, ""):
         return None
+    if len(str(target.object_id)) > LONGEST_ID:
+        return None
     if behaviour.action_name not in ACTION_WEIGHTS:
         return None
     return HistoryEntry(
@@ -45,9 +48,10 @@ def entry_of(behaviour: Behaviour) -> HistoryEntry | None:
 def weights(entries: Iterable[HistoryEntry], now: datetime | None) -> dict[str, float]:
     """item_id -> how much it says of the user at `now`: the action's weight, halved every week.
 
-    Without `now` age is counted from the newest entry. Entries of the future count in full.
+    Only the newest REMEMBERED entries count, and those of the future count in full. Without `now`
+    age is counted from the newest entry.
     """
-    entries = tuple(entries)
+    entries = sorted(entries, key=_age_order, reverse=True)[:REMEMBERED]
     now = now or max(
         (entry.timestamp for entry in entries if entry.timestamp), default=None, key=utc
     )

@@ -50,6 +50,7 @@ class Live:
 
     def poll(self) -> bool:
         """Look at the alias; take up a bundle that is new. True where the model changed."""
+        wanted = None
         try:
             wanted = self._registry.resolve(self._settings.alias)
             current = self.model.digest if self.model else None
@@ -62,7 +63,10 @@ class Live:
             self._refused = wanted
             self._refuse("refused", wanted or "", error)
             return False
-        except OSError as error:  # the registry is out of reach: ask again at the next poll
+        except (
+            registries.RegistryError,
+            OSError,
+        ) as error:  # the registry is out of reach: ask again at the next poll
             self._refuse("unreachable", "", error)
             return False
         self._refused = None

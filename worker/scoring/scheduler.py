@@ -100,12 +100,20 @@ class Scheduler:
     async def _read_ahead(self) -> None:
         """Spend idle time on texts that may be asked for, a few at a time: nobody is to wait."""
         loop = asyncio.get_running_loop()
-        while not self._arrived.is_set() and (wanted := self._ahead(model := self._model())):
-            try:
-                await loop.run_in_executor(self._executor, encode, wanted, model)
-            except Exception:
-                LOG.exception("texts that nobody asked for could not be encoded")
-                return
+        try:
+            while not self._arrived.is_set():
+                if not await loop.run_in_executor(
+                    self._executor, self._encode_ahead, self._model()
+                ):
+                    return
+        except Exception:
+            LOG.exception("texts that nobody asked for could not be encoded")
+
+    def _encode_ahead(self, model: Model) -> bool:
+        """On the scoring thread; whether there was anything left to do."""
+        wanted = self._ahead(model)
+        encode(wanted, model)
+        return bool(wanted)
 
     async def _each_alone(self, batch: Sequence[Waiting], model: Model) -> None:
         loop = asyncio.get_running_loop()

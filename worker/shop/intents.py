@@ -64,6 +64,8 @@ def match(intent: Intent, item: Item) -> float:
     the category is another one, or where items have none, it is the share of the query's words
     that the item has, and counts a third.
     """
+    if not intent.query:
+        return 1.0  # nothing was asked for: only taste tells items apart
     if not intent.categories:
         return _word_share(intent, item)
     if item.category not in intent.categories:

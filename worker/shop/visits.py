@@ -74,6 +74,18 @@ class Shop:
         )
         return Visit(user, intent, event)
 
+    def browse(self, n: int, now: datetime, size: int = MOST // 2) -> Visit:
+        """The n-th visit of a page without a query: best sellers, and taste alone decides."""
+        user = Random(f"browse {self._seed} {n}").choice(self.users)
+        event = SearchEvent(
+            query_id=f"b-{self._seed}-{n:06d}",
+            user_query="",
+            user_id=user.user_id,
+            timestamp=now,
+            candidates=self._engine.search("", size),
+        )
+        return Visit(user, Intent(query="", categories=frozenset()), event)
+
     def relevance(self, visit: Visit, item_id: str) -> float:
         """The truth: graded relevance in [0, 1] of an item to this user with this need.
 
