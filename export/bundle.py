@@ -91,7 +91,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     parent: str | None
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    dimensions: Annotated[int, Meta(ge=1)]
+    dimensions: Annotated[int, Meta(ge=0)]  # 0 in a draft, before a vector was seen
     max_tokens: Annotated[int, Meta(ge=2, le=1_000_000)]
     template: Template
     categories: tuple[str, ...]
@@ -155,10 +155,6 @@ def verify(folder: Path, expected: str | None = None) -> Manifest:
     manifest = read(folder)
     if expected is not None and (found := digest(folder)) != expected:
         raise BundleError(folder, f"{MANIFEST}: sha256 {found}, expected {expected}")
-    graphs = (path for variant in manifest.variants.values() for path in variant.graphs.values())
-    for name in (GOLDENS, "config.json", "tokenizer.json", *graphs):
-        if name not in manifest.files:
-            raise BundleError(folder, f"{name}: not among the files of {MANIFEST}")
     for name, wanted in manifest.files.items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -167,6 +163,10 @@ def verify(folder: Path, expected: str | None = None) -> Manifest:
             raise BundleError(folder, f"{name}: missing")
         if (found := sha256(path)) != wanted:
             raise BundleError(folder, f"{name}: sha256 {found}, the manifest says {wanted}")
+    graphs = (path for variant in manifest.variants.values() for path in variant.graphs.values())
+    for name in (GOLDENS, "config.json", "tokenizer.json", *graphs):
+        if name not in manifest.files:
+            raise BundleError(folder, f"{name}: not among the files of {MANIFEST}")
     return manifest
 
 
