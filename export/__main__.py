@@ -55,7 +55,8 @@ def parser() -> argparse.ArgumentParser:
 def _add_build(commands: Any) -> None:
     build = commands.add_parser("build", help="a Hugging Face text encoder -> a bundle")
     build.set_defaults(run=_build)
-    build.add_argument("--base", required=True, metavar="FOLDER_OR_ID")
+    base = "folder of a Hugging Face text encoder, or its id on the hub"
+    build.add_argument("--base", required=True, metavar="FOLDER_OR_ID", help=base)
     build.add_argument("--out", required=True, type=Path, metavar="DIR")
     build.add_argument(
         "--variants",
@@ -111,6 +112,8 @@ def _list(options: argparse.Namespace) -> dict[str, Any]:
 def _verify(options: argparse.Namespace) -> dict[str, Any]:
     registry = Registry(options.registry)
     digests = [options.digest] if options.digest else registry.digests()
+    if not digests:
+        raise RegistryError(f"no bundles in {options.registry}")
     for digest in digests:
         registry.verify(digest)
     return {"verified": digests, "lines": [f"{digest} verified" for digest in digests]}

@@ -51,7 +51,10 @@ class Registry:
     def __init__(self, url: str | Path) -> None:
         self.url = str(url)
         self._fs: Any
-        self._fs, root = fsspec.core.url_to_fs(self.url)
+        try:
+            self._fs, root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:  # s3:// needs the package s3fs, and so on
+            raise RegistryError(f"registry {self.url}: {error}") from error
         self._root = root.rstrip("/")
         self._local = isinstance(self._fs, LocalFileSystem)
 

@@ -8,7 +8,7 @@ import pytest
 
 from worker import codec
 from worker.errors import BadSetting
-from worker.validate import faults
+from worker.validate import faults, notes
 
 FAULTS = [
     ("a good event", '{"query_id":"q","user_query":""}', []),
@@ -38,6 +38,11 @@ FAULTS = [
         '{"query_id":"q","user_query":"x","candidates":{"a":1}}',
         ["$.candidates"],
     ),
+    (
+        "faults at different depths",
+        '{"query_id":"q","user_query":"x","history":[{"item_id":1}],"experiment":{"arm":3}}',
+        ["$.history[0].item_id", "$.experiment.arm"],
+    ),
     ("a price in words", '{"item_id":"a","price":"9"}', ["$.price"]),
 ]
 
@@ -56,6 +61,18 @@ def test_a_fault_reads_as_a_sentence(tmp_path: Path) -> None:
     file.write_text('{"query_id":"q","user_query":"","diversity":2}')
     (fault,) = faults(file, codec.Limits())
     assert str(fault) == f"{file}:1: $.diversity: expected `float` <= 1.0, got 2"
+
+
+def test_a_typo_in_a_fields_name_is_noted_though_it_is_no_fault(tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text(
+        '{"query_id":"q","user_query":"x","canddates":[],"candidates":[{"item_id":"a","titel":"T"}]}'
+    )
+    assert list(faults(file, codec.Limits())) == []
+    assert [note.partition(": ")[2] for note in notes(file)] == [
+        "canddates is no field of SearchEvent; was candidates meant?",
+        "titel is no field of Candidate; was title meant?",
+    ]
 
 
 def test_faults_of_settings(tmp_path: Path) -> None:

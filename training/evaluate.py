@@ -20,7 +20,7 @@ from worker.ranking.join import Dials, JoinedSearch, Tables, join
 from worker.ranking.judge import cosines
 from worker.ranking.metrics import alpha_ndcg, ild, ndcg, s_recall
 from worker.ranking.model import Doubles, Model, Vector
-from worker.ranking.rerank import encode, rerank
+from worker.ranking.rerank import embed, rerank
 from worker.ranking.rules import words
 from worker.ranking.text import item_text, query_text, texts
 
@@ -101,7 +101,7 @@ def evaluate(
 def judge(queries: Sequence[GradedQuery], model: Model) -> list[Judged]:
     """The queries with the vectors that `model` gives to their texts."""
     searches = [_joined(query, Dials(diversity=0.0)) for query in queries]
-    known = encode(texts(searches, model.template, model.categories), model)
+    known = embed(texts(searches, model.template, model.categories), model)
     judged = []
     for query, search in zip(queries, searches, strict=True):
         text = query_text(search, model.template)

@@ -87,13 +87,15 @@ def rerank(chosen: argparse.Namespace) -> int:
 def validate(chosen: argparse.Namespace) -> int:
     """Every fault of the files; status 1 where there is one."""
     from worker import settings
-    from worker.validate import faults
+    from worker.validate import faults, notes
 
     limits, count = settings.read(os.environ).limits, 0
     for path in chosen.files:
         for fault in faults(path, limits):
             count += 1
             print(codec.encode(fault).decode() if chosen.json else str(fault))
+        for note in notes(path):
+            print(f"note: {note}", file=sys.stderr)
     if not chosen.json:
         print(f"{count} faults in {len(chosen.files)} files")
     return 1 if count else 0
@@ -129,17 +131,26 @@ def _writable(path: Path) -> contextlib.AbstractContextManager[object]:
         raise BadSetting(f"{path}: {error.strerror}") from error
 
 
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0.0 <= share <= 1.0:
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    number = float(text)
+    if not 0.0 <= number <= 1.0:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
-    return share
+    return number
 
 
-def _above_zero(text: str) -> float:
+def rate(text: str) -> float:
+    """A number above 0."""
     number = float(text)
     if not number > 0.0:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return number
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text}")
     return number
 
 
@@ -156,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command("run", run)
     added = command("demo", demo)
-    added.add_argument("--events", type=int, default=None, help="searches to play")
+    added.add_argument("--events", type=count, default=None, help="searches to play")
     added.add_argument("--catalogue", type=Path, help="items as JSONL or parquet")
     added.add_argument("--json", action="store_true", help="one JSON object as the last line")
 
@@ -164,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--bundle", type=Path, required=True, help="a bundle's folder")
     added.add_argument("--catalogue", type=Path, help="items as JSONL or parquet")
     added.add_argument("--rules", type=Path, help="list rules as JSONL")
-    added.add_argument("--diversity", type=_share, help="the dial; goes before the events' own")
+    added.add_argument("--diversity", type=share, help="the dial; goes before the events' own")
     added.add_argument("--dead-letters", type=Path, help="where bad lines go (default: stderr)")
     added.add_argument("--strict", action="store_true", help="status 1 if any line was bad")
 
@@ -178,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--class", dest="error_class", help="only this class of error")
     added.add_argument("--offset", help="only PARTITION:OFFSET")
     added.add_argument("--since", help="only those written since this RFC 3339 time")
-    added.add_argument("--rate", type=_above_zero, default=100.0, help="redriven records a second")
+    added.add_argument("--rate", type=rate, default=100.0, help="redriven records a second")
     added.add_argument("--json", action="store_true", help="one JSON object a record")
 
     added = command("bench", bench)

@@ -40,6 +40,13 @@ WHERE: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
 STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 
+PLAINER: Final = {
+    r"^Number out of range": "a number within range",
+    r"^Invalid enum value .*": "one of the values that its schema names",
+    r"^Invalid RFC3339.*": "an RFC 3339 time",
+}
+"""msgspec's words for what was found, as what was expected."""
+
 T = TypeVar("T", bound=Struct)
 
 
@@ -223,7 +230,9 @@ def _invalid(tree: Any, message: str) -> Invalid:
         return Invalid(f"{path}.{missing['field']}", "a value: the field is required")
     expected = message[: where.start()] if where else message
     expected = re.sub(r", got .*$", "", expected).removeprefix("Expected ")
-    return Invalid(path, expected.replace("Number out", "a number not out"), _at(tree, path))
+    for theirs, ours in PLAINER.items():
+        expected = re.sub(theirs, ours, expected)
+    return Invalid(path, expected, _at(tree, path))
 
 
 def _at(tree: Any, path: str) -> Any:

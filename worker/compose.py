@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 
 from export import bundle as bundles
 from export.bundle import BundleError
+from export.registry import RegistryError
 from worker import agents, http
 from worker.delivery import Delivery
 from worker.errors import BadSetting, WorkerFault
@@ -80,7 +81,10 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._telemetry = Telemetry()
-        self._live = Live(settings, self._took, self._telemetry.batch_tokens.observe)
+        try:
+            self._live = Live(settings, self._took, self._telemetry.batch_tokens.observe)
+        except RegistryError as error:
+            raise BadSetting(f"PRISMRANK_REGISTRY: {error}") from error
         self._known = Known(settings)
         self._reader = Reader(settings, self._known, self._telemetry)
         self._app = agents.app(settings)

@@ -6,6 +6,7 @@ told, not only the first.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ KINDS: Final[dict[str, type[msgspec.Struct]]] = {
     "item_id": Item,
 }
 """The field that tells what a line is, the most telling first."""
-LAST_STEP = re.compile(r"^(?P<parent>.*)\.(?P<field>[^.\[\]]+)$")
+FIRST_STEP = re.compile(r"^\$\.(?P<field>[^.\[\]]+)")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "class"}):
@@ -98,15 +99,14 @@ def _faults_of_tree(tree: Any, kind: type[msgspec.Struct], at: str) -> Iterator[
             codec.convert(tree, kind)
             return
         except Invalid as error:
-            step = LAST_STEP.match(error.path)
+            step = FIRST_STEP.match(error.path)
             if error.path in told:
                 return
             told.add(error.path)
             path = at + error.path.removeprefix("$")
             yield Invalid(path, error.expected) if error.value == "" else _moved(error, path)
-            if step is None or step["parent"] != "$" or step["field"] not in tree:
+            if step is None or tree.pop(step["field"], None) is None:
                 return
-            del tree[step["field"]]
 
 
 def _moved(error: Invalid, path: str) -> Invalid:
@@ -128,6 +128,31 @@ def _faults_of_meaning(
         yield error
 
 
+def notes(path: Path) -> Iterator[str]:
+    """Fields that no message names: kept, and never a fault, but a typo looks just like one."""
+    for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
+        try:
+            tree = codec.parse(raw, codec.Limits())
+        except BadMessage:
+            continue
+        kind = next(
+            (k for name, k in KINDS.items() if isinstance(tree, dict) and name in tree), None
+        )
+        if kind is None:
+            continue
+        inner = tree.get("candidates") if kind is SearchEvent else None
+        yield from _near_misses(f"{path}:{number}", tree, kind)
+        for one in inner if isinstance(inner, list) else ():
+            yield from _near_misses(f"{path}:{number}", one, Candidate)
+
+
+def _near_misses(where: str, tree: Any, kind: type[msgspec.Struct]) -> Iterator[str]:
+    known = kind.__struct_encode_fields__
+    for name in tree if isinstance(tree, dict) else ():
+        if name not in known and (near := difflib.get_close_matches(name, known, 1)):
+            yield f"{where}: {name} is no field of {kind.__name__}; was {near[0]} meant?"
+
+
 def _faults_of_settings(path: Path, lines: list[bytes]) -> Iterator[Fault]:
     """Lines of NAME=value, as an environment file has them; each setting is tried alone."""
     for number, raw in enumerate(lines, start=1):
@@ -139,6 +164,7 @@ def _faults_of_settings(path: Path, lines: list[bytes]) -> Iterator[Fault]:
             settings.read({name: value.strip("'\""), f"{settings.PREFIX}HTTP_TOKEN": "any"})
         except BadSetting as error:
             reason = str(error).removeprefix(f"{name}: ").removeprefix("expected ")
+            reason = reason.replace("no such setting", "the name of a setting")
             yield Fault(
                 file=str(path), line=number, kind="BadSetting", path=name, expected=reason, value=""
             )

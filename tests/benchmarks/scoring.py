@@ -7,18 +7,20 @@ both give unit vectors; `cached` is what the worker pays for items that it has r
 from __future__ import annotations
 
 import argparse
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
 
+from export import bundle
 from export.registry import Registry
 from export.session import open_session
 from tests.benchmarks.measuring import medians_us, show
-from worker.demo.children import base_model
+from worker.demo.children import base_model, ensure_live_bundle
 from worker.ranking.encoder import Encoder
-from worker.ranking.rerank import encode
+from worker.ranking.rerank import embed
 from worker.shop.catalogue import generate
 
 REGISTRY = Path(".prismrank/registry")
@@ -47,10 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    live = asyncio.run(ensure_live_bundle(REGISTRY, print))
     registry = Registry(str(REGISTRY))
-    live = registry.resolve("live")
-    if live is None:
-        parser.error(f"no live bundle in {REGISTRY}: `make demo` makes one")
     folder = registry.fetch(live, Path(".prismrank/cache"))
     peer = SentenceTransformer(str(base_model()), device="cpu")
     titles = [item.title or "" for item in generate().values()]
@@ -61,15 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         def by_peer(batch: list[str] = batch) -> object:
             return peer.encode(batch, batch_size=64, normalize_embeddings=True)
 
-        for variant in ("fp32", "int8"):
+        for variant in sorted(bundle.read(folder).variants):
             model = Encoder(open_session(folder, variant, "cpu"))
 
             def by_us(model: Encoder = model, batch: list[str] = batch) -> object:
                 model.vectors.clear()
-                return encode(batch, model)
+                return embed(batch, model)
 
             rows.append(row(variant, count, by_us, by_peer))
-        rows.append(row("cached", count, lambda m=model, b=batch: encode(b, m), by_peer))  # type: ignore[misc]
+        rows.append(row("cached", count, lambda m=model, b=batch: embed(b, m), by_peer))  # type: ignore[misc]
     show(rows, as_json=chosen.json)
 
 

@@ -7,7 +7,7 @@ import time
 
 from tests.factories import catalogue, joined, random_search
 from worker.events import Item
-from worker.ranking.rerank import encode, rerank
+from worker.ranking.rerank import embed, rerank
 from worker.scoring.ahead import AT_ONCE, Ahead
 from worker.scoring.overlap import Overlap
 from worker.scoring.scheduler import Scheduler
@@ -21,7 +21,7 @@ def test_the_whole_catalogue_is_read_once_a_few_at_a_time() -> None:
     model, ahead = Overlap(), Ahead(ITEMS, 1_000)
     sizes = []
     while wanted := ahead(model):
-        encode(wanted, model)
+        embed(wanted, model)
         sizes.append(len(wanted))
     assert sizes == [AT_ONCE, AT_ONCE, 20 - 2 * AT_ONCE]
     assert set(model.vectors) == {item.title for item in ITEMS.values() if item.title}
@@ -31,7 +31,7 @@ def test_another_model_and_a_grown_catalogue_are_read_from_the_start() -> None:
     items = dict(ITEMS)
     model, ahead = Overlap(), Ahead(items, 1_000)
     while wanted := ahead(model):
-        encode(wanted, model)
+        embed(wanted, model)
     items["new"] = Item(item_id="new", title="boot")
     assert ahead(model) == ["boot"]
     assert len(ahead(Overlap())) == AT_ONCE
@@ -39,7 +39,7 @@ def test_another_model_and_a_grown_catalogue_are_read_from_the_start() -> None:
 
 def test_a_full_cache_is_left_alone() -> None:
     model = Overlap(cached_vectors=3)
-    encode(["a", "b", "c"], model)
+    embed(["a", "b", "c"], model)
     assert Ahead(ITEMS, 3)(model) == ()
 
 

@@ -121,8 +121,13 @@ class Play:
                 await self._kill()
 
     def _visit(self, n: int) -> Visit:
-        visit = self._shop.visit(n, datetime.now(UTC))
-        event = msgspec.structs.replace(visit.event, k=PAGE, diversity=DIALS[n % len(DIALS)])
+        """Each need is asked at every dial in turn, so that the rows of the summary compare."""
+        number, turn = divmod(n, len(DIALS))
+        visit = self._shop.visit(number, datetime.now(UTC))
+        query_id = f"{visit.event.query_id}-{turn}"
+        event = msgspec.structs.replace(
+            visit.event, query_id=query_id, k=PAGE, diversity=DIALS[turn]
+        )
         return Visit(visit.user, visit.intent, event)
 
     async def _kill(self) -> None:

@@ -26,7 +26,7 @@ def rerank(
     searches: Sequence[JoinedSearch], model: Model, lap: Callable[[str], None] = no_lap
 ) -> tuple[RankedList, ...]:
     """One list a search, in their order. `lap` is told when a stage ends: "score", then "rank"."""
-    vectors = encode(texts(searches, model.template, model.categories), model)
+    vectors = embed(texts(searches, model.template, model.categories), model)
     lap("score")
     lists = tuple(
         answer.rank(search, judge(search, vectors, model), model.digest) for search in searches
@@ -35,7 +35,7 @@ def rerank(
     return lists
 
 
-def encode(wanted: Sequence[str], model: Model) -> Mapping[str, Vector]:
+def embed(wanted: Sequence[str], model: Model) -> Mapping[str, Vector]:
     """The vector of every text: from the model's cache, or through the model, in token batches."""
     known = {text: vector for text in wanted if (vector := model.vectors.get(text)) is not None}
     unseen = [text for text in wanted if text not in known]
@@ -48,5 +48,5 @@ def encode(wanted: Sequence[str], model: Model) -> Mapping[str, Vector]:
 
 def fall_back(search: JoinedSearch, weak: Model, reason: Reason) -> RankedList:
     """The list of a search that no model could score in time, with `weak` standing in."""
-    vectors = encode(texts((search,), weak.template, weak.categories), weak)
+    vectors = embed(texts((search,), weak.template, weak.categories), weak)
     return answer.fall_back(search, judge(search, vectors, weak), reason)

@@ -14,7 +14,7 @@ from export import registry as registries
 from export import session as sessions
 from export.bundle import BundleError
 from worker.ranking.encoder import Encoder, nobody
-from worker.ranking.rerank import encode
+from worker.ranking.rerank import embed
 from worker.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def open_model(
     session = sessions.open_session(folder, settings.variant, settings.device, settings.threads)
     sessions.replay(session)
     model = Encoder(session, settings.cached_vectors, settings.budget, tell)
-    encode([" ".join(["shoe"] * length) for length in WARM_LENGTHS], model)
+    embed([" ".join(["shoe"] * length) for length in WARM_LENGTHS], model)
     model.vectors.clear()
     return model, session
 

@@ -20,7 +20,7 @@ from worker.errors import WorkerFault
 from worker.events import RankedList, Reason, TimingMs
 from worker.ranking.join import JoinedSearch
 from worker.ranking.model import Model
-from worker.ranking.rerank import encode, fall_back, rerank
+from worker.ranking.rerank import embed, fall_back, rerank
 from worker.ranking.text import texts
 from worker.settings import Settings
 from worker.telemetry import Telemetry
@@ -102,17 +102,15 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         try:
             while not self._arrived.is_set():
-                if not await loop.run_in_executor(
-                    self._executor, self._encode_ahead, self._model()
-                ):
+                if not await loop.run_in_executor(self._executor, self._embed_ahead, self._model()):
                     return
         except Exception:
             LOG.exception("texts that nobody asked for could not be encoded")
 
-    def _encode_ahead(self, model: Model) -> bool:
+    def _embed_ahead(self, model: Model) -> bool:
         """On the scoring thread; whether there was anything left to do."""
         wanted = self._ahead(model)
-        encode(wanted, model)
+        embed(wanted, model)
         return bool(wanted)
 
     async def _each_alone(self, batch: Sequence[Waiting], model: Model) -> None:
