@@ -211,8 +211,10 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, bytes]]:
     """A row as the JSON of an Item. A column's own name goes before an alias of it."""
-    import pyarrow.parquet as parquet  # an extra: only who reads parquet pays for it
-
+    try:
+        import pyarrow.parquet as parquet  # an extra: only who reads parquet pays for it
+    except ImportError as error:
+        raise BadSetting(f"{path}: reading parquet needs `pip install pyarrow`") from error
     try:
         table = parquet.read_table(path)
     except (OSError, ValueError) as error:
