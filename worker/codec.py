@@ -34,9 +34,9 @@ from worker.events import (
     RankedList,
     SearchEvent,
 )
-from worker.ranking.rules import words
 
 WHERE: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
+WORD: Final = re.compile(r"\w")
 STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 MISSING: Final = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 
@@ -96,7 +96,7 @@ def decode_rule(raw: bytes, limits: Limits) -> ListRule:
         raise Invalid("$.field", "a field of an item", rule.field)
     if rule.field and rule.value is None:
         raise Invalid("$.value", f"the value of {rule.field} that is meant")
-    if rule.match.query is not None and not words(rule.match.query):
+    if rule.match.query is not None and not WORD.search(rule.match.query):
         raise Invalid("$.match.query", "at least one word; leave it out for all", rule.match.query)
     return rule
 

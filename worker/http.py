@@ -57,57 +57,68 @@ def application(
     app = web.Application(
         client_max_size=settings.max_record_bytes + 1, middlewares=[_guarded(settings.http_token)]
     )
-    publications: set[asyncio.Task[None]] = set()
+    routes = Routes(settings, serving, health, telemetry)
+    app.add_routes(
+        [
+            web.get("/livez", routes.livez),
+            web.get("/readyz", routes.readyz),
+            web.get("/metrics", routes.metrics),
+            web.post("/v1/rerank", routes.rerank),
+        ]
+    )
+    return app
 
-    async def livez(_request: web.Request) -> web.Response:
-        return _probed(health.live())
 
-    async def readyz(_request: web.Request) -> web.Response:
-        return _probed(health.ready())
+class Routes:
+    """What is answered on each path."""
 
-    async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(telemetry.registry),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
-        )
+    def __init__(
+        self, settings: Settings, serving: Serving, health: Health, telemetry: Telemetry
+    ) -> None:
+        self._settings, self._serving = settings, serving
+        self._health, self._telemetry = health, telemetry
+        self._publications: set[asyncio.Task[None]] = set()
 
-    async def rerank(request: web.Request) -> web.Response:
-        if (reason := health.ready()) is not None:
+    async def livez(self, _request: web.Request) -> web.Response:
+        """Progress."""
+        return _probed(self._health.live())
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        """Model live, tables read, partitions assigned."""
+        return _probed(self._health.ready())
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Prometheus's text form."""
+        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        return web.Response(body=generate_latest(self._telemetry.registry), headers=headers)
+
+    async def rerank(self, request: web.Request) -> web.Response:
+        """An event or a request of the dialect; published for learning after it is answered."""
+        if (reason := self._health.ready()) is not None:
             return _json({"error": {"message": f"not ready: {reason}"}}, status=503)
-        if len(publications) >= settings.in_flight:
+        if len(self._publications) >= self._settings.in_flight:
             return _json({"error": {"message": "busy: lists wait for Kafka"}}, status=503)
-        try:
-            raw = await request.read()
-        except aiohttp.ClientPayloadError as error:  # a body that is not what its headers say
-            return _json({"error": {"message": f"unreadable body: {error}"}}, status=400)
         headers = {
             name: request.headers[name].encode("utf-8", "surrogateescape")
             for name in CARRIED
             if name in request.headers
         }
-        received = serving.wall_clock()
+        received = self._serving.wall_clock()
         try:
-            if (documents := _dialect(raw, settings.limits)) is not None:
-                return _json(_results(await serving.answer(documents, received, Tables())))
-            event = serving.decode(raw, headers, received)
-            ranked = await serving.answer(event, received)
+            raw = await request.read()
+            if (documents := _dialect(raw, self._settings.limits)) is not None:
+                return _json(_results(await self._serving.answer(documents, received, Tables())))
+            event = self._serving.decode(raw, headers, received)
+            ranked = await self._serving.answer(event, received)
         except BadMessage as error:
             return _json(_error(error), status=400)
-        task = asyncio.create_task(_publish(serving, event, ranked, headers))
-        publications.add(task)
-        task.add_done_callback(publications.discard)
-        telemetry.lists.labels("http").inc()
+        except aiohttp.ClientPayloadError as error:  # a body that is not what its headers say
+            return _json({"error": {"message": f"unreadable body: {error}"}}, status=400)
+        task = asyncio.create_task(_publish(self._serving, event, ranked, headers))
+        self._publications.add(task)
+        task.add_done_callback(self._publications.discard)
+        self._telemetry.lists.labels("http").inc()
         return web.Response(body=codec.encode(ranked), content_type="application/json")
-
-    app.add_routes(
-        [
-            web.get("/livez", livez),
-            web.get("/readyz", readyz),
-            web.get("/metrics", metrics),
-            web.post("/v1/rerank", rerank),
-        ]
-    )
-    return app
 
 
 async def _publish(
