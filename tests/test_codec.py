@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import candidate, event
+from tests.factories import candidate, event, joined, random_search
 from tests.generate import SCHEMAS, schemas
 from worker import codec
 from worker.errors import BadMessage, Invalid, TooLarge, Undecodable
@@ -25,6 +25,8 @@ from worker.events import (
     Position,
     SearchEvent,
 )
+from worker.ranking.rerank import rerank
+from worker.scoring.overlap import Overlap
 
 LIMITS = codec.Limits()
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -269,6 +271,11 @@ JSON = st.recursive(
 def test_whatever_the_json_only_a_bad_message_escapes(tree: object) -> None:
     raw = json.dumps(tree).encode("utf-8", "surrogatepass")
     assert path_of(codec.decode_search_event, raw).startswith("$")
+
+
+def test_a_ranked_list_is_written_and_read_back() -> None:
+    answer = rerank([joined(random_search(1, 5))], Overlap())[0]
+    assert codec.decode_ranked_list(codec.encode(answer), LIMITS) == answer
 
 
 def test_a_ubi_event_is_taken_as_it_is() -> None:

@@ -6,6 +6,7 @@ which value and what was expected. Nothing else escapes, whatever the bytes.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -204,7 +205,7 @@ def _tidy(tree: Any, struct: type[Struct]) -> None:
         return
     if None in tree.values():
         for name in [name for name, value in tree.items() if value is None]:
-            if name in struct.__struct_encode_fields__:
+            if name in _optional(struct):
                 del tree[name]
     if struct in _NAMES and (unknown := tree.keys() - _NAMES[struct]):
         tree["extras"] = {name: tree.pop(name) for name in sorted(unknown)}
@@ -212,6 +213,13 @@ def _tidy(tree: Any, struct: type[Struct]) -> None:
         value = tree.get(name)
         for one in value if isinstance(value, list) else (value,):
             _tidy(one, inner)
+
+
+@functools.cache
+def _optional(struct: type[Struct]) -> frozenset[str]:
+    """The fields that a message may leave out."""
+    fields = msgspec.structs.fields(struct)
+    return frozenset(field.encode_name for field in fields if not field.required)
 
 
 def convert(tree: Any, struct: type[T]) -> T:
