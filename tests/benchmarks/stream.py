@@ -1,8 +1,10 @@
 """What an event costs besides the model: CPU of the worker process, through Faust.
 
 `python -m worker bench stream`. Every event has 100 known candidates and a query that was seen
-before, so the model itself is never run. The peer is the least that Kafka costs: an aiokafka echo
-of records of the same sizes, in a process of its own.
+before, so the model itself is never run. `all` is the process's CPU time over a backlog; decode,
+join, rank and encode are the same functions alone in one thread; `kafka_and_rest` is what is left:
+Faust, aiokafka, delivery, metrics and the loop. The peer is the least that Kafka costs: an aiokafka
+echo of records of the same sizes, in a process of its own.
 """
 
 from __future__ import annotations
@@ -10,33 +12,36 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import re
 import sys
 import tempfile
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.benchmarks.measuring import show
+from tests.benchmarks.measuring import medians_us, show
 from tests.chaos.load import Stage, stage
 from tests.factories import candidate, event
+from worker import codec
 from worker.demo.children import ensure_live_bundle
 from worker.events import SearchEvent
+from worker.ranking.join import Dials, Tables, join
+from worker.ranking.rerank import rerank
+from worker.scoring.overlap import Overlap
 
 EVENTS = 1_500
 WARM = 200
 CANDIDATES = 100
 K = 20
-RATE = 100.0
+RATE = 10_000.0  # a backlog: as fast as they can be sent
+ROUNDS = 50
+FETCH_WAIT_MS = "200"  # the embedded broker's short waits would cost more than the events
 REGISTRY = Path(".prismrank/registry")
-STAGES = ("decode", "join", "rank")
 
 ECHO = """
 import asyncio, sys, time
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 async def main(bootstrap, size, count):
     consumer = AIOKafkaConsumer("search-events", bootstrap_servers=bootstrap, group_id="echo",
-                                auto_offset_reset="earliest", fetch_max_wait_ms=5)
+                                auto_offset_reset="earliest", fetch_max_wait_ms=200)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
     await consumer.start(); await producer.start()
     start = time.process_time()
@@ -75,26 +80,33 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def stage_seconds(port: str) -> dict[str, float]:
-    """Seconds of each stage so far, from the worker's own metrics."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        text = answer.read().decode()
-    found = re.findall(r'prismrank_stage_seconds_sum\{stage="(\w+)"\} (\S+)', text)
-    return {name: float(value) for name, value in found}
-
-
-async def worker_cost(made: Stage) -> tuple[dict[str, float], int]:
-    """Microseconds of CPU an event, in all and by stage; and the bytes of a list."""
-    await made.play(events(EVENTS + WARM)[:WARM], RATE)
+async def worker_cost(made: Stage) -> tuple[float, int]:
+    """Microseconds of CPU an event, over a backlog; and the bytes of a list."""
+    searches = events(EVENTS + WARM)
+    await made.play(searches[:WARM], RATE)
     await made.settle()
-    pid, port = made.worker.pid, made.worker.settings["PRISMRANK_HTTP_PORT"]
-    before, stages = cpu_seconds(pid), stage_seconds(port)
-    await made.play(events(EVENTS + WARM)[WARM:], RATE)
+    before = cpu_seconds(made.worker.pid)
+    await made.play(searches[WARM:], RATE)
     await made.settle()
-    spent, after = cpu_seconds(pid) - before, stage_seconds(port)
-    cost = {name: (after[name] - stages[name]) / EVENTS * 1e6 for name in STAGES}
+    spent = cpu_seconds(made.worker.pid) - before
     size = len(next(iter(made.book.answers.values()))[0])
-    return {"all": spent / EVENTS * 1e6, **cost}, size
+    return spent / EVENTS * 1e6, size
+
+
+def parts() -> dict[str, float]:
+    """Median microseconds of each pure hop alone; every vector is known."""
+    model, tables, dials, limits = Overlap(), Tables(), Dials(), codec.Limits()
+    raw = codec.encode(events(1)[0])
+    event = codec.decode_search_event(raw, limits)
+    search = join(event, tables, dials)
+    (ranked,) = rerank([search], model)
+    hops: dict[str, Callable[[], object]] = {
+        "decode": lambda: codec.decode_search_event(raw, limits),
+        "join": lambda: join(event, tables, dials),
+        "rank": lambda: rerank([search], model),
+        "encode": lambda: codec.encode(ranked),
+    }
+    return {name: medians_us(hop, hop, ROUNDS)[0] for name, hop in hops.items()}
 
 
 async def echo_cost(bootstrap: str, size: int) -> float:
@@ -112,10 +124,12 @@ async def measure() -> list[dict[str, object]]:
     """The rows of the benchmark."""
     await ensure_live_bundle(REGISTRY, print)
     with tempfile.TemporaryDirectory() as folder:
-        async with stage(REGISTRY, Path(folder), EVENTS + WARM) as made:
+        settings = {"PRISMRANK_FETCH_WAIT_MS": FETCH_WAIT_MS}
+        async with stage(REGISTRY, Path(folder), EVENTS + WARM, settings) as made:
             cost, size = await worker_cost(made)
             peer = await echo_cost(made.broker.bootstrap, size)
-    cost["kafka_and_rest"] = cost["all"] - sum(cost[name] for name in STAGES)
+    costs = {"all": cost, **(alone := parts())}
+    costs["kafka_and_rest"] = cost - sum(alone.values())
     return [
         {
             "method": name,
@@ -125,7 +139,7 @@ async def measure() -> list[dict[str, object]]:
             "peer_us": round(peer, 1),
             "ratio": round(peer / us, 3),
         }
-        for name, us in cost.items()
+        for name, us in costs.items()
     ]
 
 

@@ -105,7 +105,7 @@ class Worker:
             "PRISMRANK_REGISTRY": str(registry.resolve()),
             "PRISMRANK_HTTP_PORT": str(self._port),
             "PRISMRANK_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS),
-            "PRISMRANK_FETCH_WAIT_MS": "5",  # the embedded broker always waits the whole time
+            "PRISMRANK_FETCH_WAIT_MS": "20",  # the embedded broker always waits the whole time
             **(settings or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
