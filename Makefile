@@ -23,7 +23,7 @@ check: venv
 
 test: check
 	$(BIN)/coverage run -m pytest $(TESTS)
-	@$(BIN)/coverage report --fail-under=85 > .coverage.txt || { cat .coverage.txt; exit 1; }
+	@$(BIN)/coverage report --fail-under=85 > .venv/coverage.txt || { cat .venv/coverage.txt; exit 1; }
 
 bench: venv
 	$(BIN)/python -m worker bench diversify

@@ -117,9 +117,10 @@ class Worker:
         await self._listen()
         await self._first_model()
         await self._reader.read_to_end()
-        partitions = await _partitions(self._settings)
+        partitions = await _profile_partitions(self._settings)
+        self._telemetry.profiles_on.set(partitions > 0)
         agents.serve_searches(self._app, self._settings, self._delivery, self._serving.search)
-        if self._settings.profiles == "table":
+        if partitions:
             self._history = agents.remember_behaviour(
                 self._app, self._settings, self._delivery, partitions
             )
@@ -210,15 +211,18 @@ class Worker:
         return None if agents.is_assigned(self._app) else "no partitions assigned yet"
 
 
-async def _partitions(settings: Settings) -> int:
-    """How many partitions the event topics have; raises BadSetting where they differ."""
-    names = [settings.topic("search-events")]
-    if settings.profiles == "table":
-        names += [settings.topic(name) for name in ("behaviour-events", "profiles")]
+async def _profile_partitions(settings: Settings) -> int:
+    """How many partitions the profiles table has; 0 where there can be none.
+
+    The table needs equal counts. Where they differ lists are worth more than personalisation: the
+    worker serves without, and says so in its log and in `prismrank_profiles_on`.
+    """
+    if settings.profiles != "table":
+        return 0
+    names = [settings.topic(name) for name in ("search-events", "behaviour-events", "profiles")]
     counts = await partition_counts(settings, names)
-    if len(set(counts.values())) > 1:
-        raise BadSetting(
-            "profiles need equal partition counts (or PRISMRANK_PROFILES=event), and there are "
-            + ", ".join(f"{count} of {name}" for name, count in counts.items())
-        )
-    return counts[names[0]]
+    if len(set(counts.values())) == 1:
+        return counts[names[0]]
+    found = ", ".join(f"{count} of {name}" for name, count in counts.items())
+    LOG.error("serving without the profiles table: it needs equal partition counts, not %s", found)
+    return 0

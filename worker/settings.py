@@ -140,6 +140,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             deadline_ms=self.deadline_ms,
             profile_weight=self.profile_weight,
             max_text_chars=self.max_text_chars,
+            personalise=self.profiles != "off",
         )
 
     @property

@@ -45,6 +45,7 @@ class Telemetry:
             "lag", "search events that arrived in the partitions held since the last ack"
         )
         self.table_rows = gauge("table_rows", "rows of a table", "table")
+        self.profiles_on = gauge("profiles_on", "1 where the profiles table is kept")
         self.model_info = gauge(
             "model_info", "1 for the bundle in use", "model", "device", "variant"
         )

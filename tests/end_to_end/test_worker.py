@@ -10,6 +10,10 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.chaos import scenes
+from tests.chaos.load import Stage, searches
+from worker.demo.broker import Broker
+from worker.demo.children import Worker
+from worker.demo.topics import ShopTopics
 
 Scene: TypeAlias = Callable[[Path, Path, int], Coroutine[None, None, dict[str, Any]]]
 
@@ -28,6 +32,33 @@ def test_nothing_is_lost_and_duplicates_are_equal(
     assert found["lists"] == found["events"]
     assert (found["lost"], found["differing"]) == (0, 0)
     assert found["degraded"] == found.get("failures", 0)
+
+
+def test_without_equal_partition_counts_the_worker_serves_without_profiles(
+    registry: Path, tmp_path: Path
+) -> None:
+    async def main() -> dict[str, int | str]:
+        with Broker() as broker:
+            broker.create_topic("search-events", 3)
+            for topic in ("ranked-lists", "search-events.dlq"):
+                broker.create_topic(topic, 3)  # the others are made by the broker, 4 each
+            worker = Worker(broker.bootstrap, registry, tmp_path / "worker.log")
+            worker.start()
+            try:
+                await worker.wait_ready()
+                async with ShopTopics(broker.bootstrap) as wire:
+                    made = Stage(broker, worker, wire)
+                    reading = asyncio.create_task(made.read())
+                    await made.play(list(searches(10)), 50.0)
+                    await made.settle()
+                    reading.cancel()
+                    await asyncio.gather(reading, return_exceptions=True)
+                    return made.book.summary()
+            finally:
+                worker.stop()
+
+    assert asyncio.run(main())["lists"] == 10
+    assert "serving without the profiles table" in (tmp_path / "worker.log").read_text()
 
 
 def test_a_swap_under_load_loses_nothing_and_bad_bundles_are_refused(

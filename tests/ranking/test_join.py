@@ -115,6 +115,11 @@ def test_whose_history_counts(fields: dict[str, object], expected: list[str]) ->
     assert [item.item_id for item, _ in found.history] == expected
 
 
+def test_a_worker_that_keeps_no_profiles_takes_no_history_either() -> None:
+    tables = Tables(catalogue=catalogue(SHOE), history=lambda _user: HISTORY)
+    assert joined(event(user_id="u", history=HISTORY), tables, personalise=False).history == ()
+
+
 def test_category_names_are_gathered_only_where_an_item_lacks_one() -> None:
     named, unnamed = candidate("a", category="shoes"), candidate("b")
     tables = Tables(categories=("coats", "hats"))

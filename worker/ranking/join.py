@@ -48,6 +48,7 @@ class Dials:
     deadline_ms: float | None = None
     profile_weight: float = 0.5
     max_text_chars: int = 2_000
+    personalise: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def join(
         entries=tuple(entries),
         unknown=tuple(unknown),
         repeated=tuple(repeated),
-        history=_history(event, tables),
+        history=_history(event, tables) if dials.personalise else (),
         rules=rules.speaking(tables.rules.values(), event),
         policy_id=event.policy or "default",
         dials=_in_force(event, policy, dials, diversity),
@@ -141,6 +142,7 @@ def _in_force(
         ),
         profile_weight=dials.profile_weight,
         max_text_chars=dials.max_text_chars,
+        personalise=dials.personalise,
     )
 
 
