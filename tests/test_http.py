@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -13,16 +12,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from tests.factories import joined, random_search
 from tests.test_delivery import Topics
+from tests.test_serving import running
 from worker import codec, http
-from worker.delivery import Delivery
 from worker.events import RankedList
-from worker.ranking.join import Tables
 from worker.ranking.rerank import rerank
 from worker.scoring.overlap import Overlap
-from worker.scoring.scheduler import Scheduler
-from worker.serving import ANSWERED, Serving
+from worker.serving import ANSWERED
 from worker.settings import Settings
-from worker.telemetry import Telemetry
 
 Use = Callable[[TestClient, Topics], Awaitable[None]]  # type: ignore[type-arg]
 EVENT = random_search(1, 8)
@@ -33,17 +29,11 @@ def serve(use: Use, settings: Settings | None = None, ready: str | None = None) 
     chosen = settings or Settings()
 
     async def main() -> None:
-        telemetry, topics, model = Telemetry(), Topics(), Overlap()
-        scheduler = Scheduler(lambda: model, Overlap(), chosen, telemetry, time.monotonic)
-        delivery = Delivery(chosen, topics.send, telemetry, lambda _error: None, time.monotonic)
-        serving = Serving(chosen, Tables, scheduler, delivery, telemetry, time.time, time.monotonic)
         health = http.Health(live=lambda: None, ready=lambda: ready)
-        running = asyncio.create_task(scheduler.run())
-        app = http.application(chosen, serving, health, telemetry)
-        async with TestClient(TestServer(app)) as client:
-            await use(client, topics)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        async with running(chosen) as (serving, topics):
+            app = http.application(chosen, serving, health, serving.telemetry)
+            async with TestClient(TestServer(app)) as client:
+                await use(client, topics)
 
     asyncio.run(main())
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import msgspec
@@ -27,20 +29,30 @@ def record(value: bytes, timestamp: float = 0.0, headers: Headers | None = None)
     return Record("search-events", 0, 0, timestamp, b"k", value, headers or {}, lambda: None)
 
 
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[tuple[Serving, Topics]]:
+    """All that serves, with the weak honest ranker for a model, and where its records go."""
+    topics, telemetry, model = Topics(), Telemetry(), Overlap()
+    scheduler = Scheduler(lambda: model, Overlap(), settings, telemetry, time.monotonic)
+    delivery = Delivery(settings, topics.send, telemetry, lambda _error: None, time.monotonic)
+    scoring = asyncio.create_task(scheduler.run())
+    try:
+        yield (
+            Serving(settings, Tables, scheduler, delivery, telemetry, time.time, time.monotonic),
+            topics,
+        )
+    finally:
+        scoring.cancel()
+        await asyncio.gather(scoring, return_exceptions=True)
+
+
 def answered(one: Record, settings: Settings | None = None) -> Topics:
     """What serving a record sends."""
-    chosen = settings or Settings()
 
     async def main() -> Topics:
-        topics, telemetry, model = Topics(), Telemetry(), Overlap()
-        scheduler = Scheduler(lambda: model, Overlap(), chosen, telemetry, time.monotonic)
-        delivery = Delivery(chosen, topics.send, telemetry, lambda _error: None, time.monotonic)
-        serving = Serving(chosen, Tables, scheduler, delivery, telemetry, time.time, time.monotonic)
-        running = asyncio.create_task(scheduler.run())
-        await serving.search(one)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        return topics
+        async with running(settings or Settings()) as (serving, topics):
+            await serving.search(one)
+            return topics
 
     return asyncio.run(main())
 

@@ -134,17 +134,26 @@ async def stage(
     """Everything started and ready; everything ended afterwards."""
     with Broker() as broker:
         topics.create(broker, events, {})
-        worker = Worker(broker.bootstrap, registry, folder / "worker.log", settings)
-        worker.start()
-        try:
-            await worker.wait_ready()
-            async with ShopTopics(broker.bootstrap) as wire:
-                made = Stage(broker, worker, wire)
-                reading = asyncio.create_task(made.read())
-                try:
-                    yield made
-                finally:
-                    reading.cancel()
-                    await asyncio.gather(reading, return_exceptions=True)
-        finally:
-            worker.stop()
+        async with on(broker, registry, folder, settings) as made:
+            yield made
+
+
+@contextlib.asynccontextmanager
+async def on(
+    broker: Broker, registry: Path, folder: Path, settings: dict[str, str] | None = None
+) -> AsyncIterator[Stage]:
+    """A stage on a broker whose topics are there."""
+    worker = Worker(broker.bootstrap, registry, folder / "worker.log", settings)
+    worker.start()
+    try:
+        await worker.wait_ready()
+        async with ShopTopics(broker.bootstrap) as wire:
+            made = Stage(broker, worker, wire)
+            reading = asyncio.create_task(made.read())
+            try:
+                yield made
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+    finally:
+        worker.stop()

@@ -10,10 +10,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.chaos import scenes
-from tests.chaos.load import Stage, searches
+from tests.chaos.load import on, searches
 from worker.demo.broker import Broker
-from worker.demo.children import Worker
-from worker.demo.topics import ShopTopics
 
 Scene: TypeAlias = Callable[[Path, Path, int], Coroutine[None, None, dict[str, Any]]]
 
@@ -42,20 +40,10 @@ def test_without_equal_partition_counts_the_worker_serves_without_profiles(
             broker.create_topic("search-events", 3)
             for topic in ("ranked-lists", "search-events.dlq"):
                 broker.create_topic(topic, 3)  # the others are made by the broker, 4 each
-            worker = Worker(broker.bootstrap, registry, tmp_path / "worker.log")
-            worker.start()
-            try:
-                await worker.wait_ready()
-                async with ShopTopics(broker.bootstrap) as wire:
-                    made = Stage(broker, worker, wire)
-                    reading = asyncio.create_task(made.read())
-                    await made.play(list(searches(10)), 50.0)
-                    await made.settle()
-                    reading.cancel()
-                    await asyncio.gather(reading, return_exceptions=True)
-                    return made.book.summary()
-            finally:
-                worker.stop()
+            async with on(broker, registry, tmp_path) as made:
+                await made.play(list(searches(10)), 50.0)
+                await made.settle()
+                return made.book.summary()
 
     assert asyncio.run(main())["lists"] == 10
     assert "serving without the profiles table" in (tmp_path / "worker.log").read_text()

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from export.bundle import Calibration
 from tests.factories import joined, random_search
 from worker.errors import WorkerFault
 from worker.events import RankedList
@@ -116,24 +117,31 @@ def test_a_model_that_fails_again_and_again_is_a_fault_of_the_worker() -> None:
 
 def test_a_swap_between_batches_mixes_no_two_models_in_a_list() -> None:
     class Named(Overlap):
-        def __init__(self, name: str) -> None:
+        def __init__(self, name: str, slope: float) -> None:
             super().__init__()
             self.digest = name
+            self.calibration = Calibration(slope=slope, intercept=0.0, origin="a test")
 
-    models = [Named("one"), Named("two")]
+    def named(name: str | None) -> Named:
+        return Named(name or "", {"one": 1.0, "two": 5.0}[name or ""])
+
+    models = [named("one"), named("two")]
+    searches = [joined(random_search(seed, 6, query_id=f"q{seed}")) for seed in range(20)]
     current = 0
 
     async def use(scheduler: Scheduler) -> list[RankedList]:
         nonlocal current
         answers: list[RankedList] = []
-        for seed in range(20):
-            current = seed % 2
-            search = joined(random_search(seed, 6))
+        for turn, search in enumerate(searches):
+            current = turn % 2
             answers += await asyncio.gather(*(scheduler.rank(search) for _ in range(5)))
         return answers
 
     answers: Sequence[RankedList] = serve(use, lambda: models[current])  # type: ignore[assignment]
     assert {a.model for a in answers} == {"one", "two"}
+    for answer in answers:
+        search = searches[int(answer.query_id[1:])]
+        assert answer.list_id == rerank([search], named(answer.model))[0].list_id
 
 
 def test_timing_tells_queue_score_and_rank() -> None:
