@@ -1,0 +1,123 @@
+"""Whether a challenger may serve: nothing guarded got worse, and something asked for got better.
+
+Pure: checks in, a decision out, and for each check the one line that says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+Verdict: TypeAlias = Literal["better", "held", "worse", "unknown"]
+
+MARGINS: Final = {
+    "relevance": 0.015,
+    "diversity": 0.02,
+    "calibration": 0.02,
+    "classification": 0.02,
+    "clicks_snips": 0.05,
+    "clicks_dr": 0.05,
+}
+WORDS: Final = {"better": "better", "held": "held", "worse": "worse", "unknown": "not known"}
+
+
+class GateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much worse a guarded measure may be, and what must have become better."""
+
+    margins: Annotated[
+        dict[str, Annotated[float, Meta(ge=0)]],
+        Meta(
+            description="measure -> what may be lost of it, for certain (the lower end of the 95 % "
+            "interval of the change must lie above minus this); what is not named is not guarded"
+        ),
+    ] = msgspec.field(default_factory=lambda: dict(MARGINS))
+    asked: Annotated[
+        tuple[str, ...],
+        Meta(description="measures of which one, on some set, must be better with confidence"),
+    ] = ("relevance", "diversity", "clicks_dr")
+    latency_ratio: Annotated[
+        float,
+        Meta(gt=0, description="the longest that the challenger may take, in the champion's times"),
+    ] = 1.3
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """One thing that was compared. `change` is challenger minus champion, more is better.
+
+    `low` and `high` bound the change with 95 % confidence; all are None where nothing was measured.
+    """
+
+    measure: str  # relevance, diversity, calibration, classification, latency, goldens, …
+    on: str  # the set of queries, or what else it was measured on
+    champion: float | None = None
+    challenger: float | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None  # None: shown, and not guarded
+    verdict: Verdict = "unknown"
+    note: str = ""
+
+    @property
+    def line(self) -> str:
+        """The check as a sentence for a pager or a report."""
+        where = f"{self.measure} on {self.on}"
+        if self.change is None:
+            return f"{where}: {self.note or 'nothing was measured'}"
+        numbers = f"{_number(self.champion)} -> {_number(self.challenger)}"
+        interval = (
+            ""
+            if self.low is None or self.high is None
+            else f" ({self.change:+.4f}, 95 % between {self.low:+.4f} and {self.high:+.4f})"
+        )
+        allowed = "" if self.margin is None else f", may lose {self.margin:g}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{where} {WORDS[self.verdict]}: {numbers}{interval}{allowed}{note}"
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """What the gate says, and why."""
+
+    promote: bool
+    reason: str
+    checks: tuple[Check, ...]
+
+
+def judged(check: Check, settings: GateSettings) -> Check:
+    """The check with its margin and verdict.
+
+    Worse: the interval cannot exclude a loss beyond the margin (a test of non-inferiority at
+    2.5 %, one-sided). Better: the whole interval lies above 0.
+    """
+    margin = settings.margins.get(check.measure)
+    if check.change is None or check.low is None:
+        verdict: Verdict = "unknown"
+    elif margin is not None and check.low < -margin:
+        verdict = "worse"
+    else:
+        verdict = "better" if check.low > 0 else "held"
+    return msgspec.structs.replace(check, margin=margin, verdict=verdict)
+
+
+def decide(checks: Sequence[Check], settings: GateSettings) -> Decision:
+    """Promote, or not: the first reason against it, or what became better."""
+    failed = [check for check in checks if check.verdict == "worse"]
+    better = [
+        check for check in checks if check.verdict == "better" and check.measure in settings.asked
+    ]
+    if failed:
+        reason = "refused: " + "; ".join(check.line for check in failed)
+    elif not better:
+        reason = "refused: nothing asked for got better with confidence (asked: {})".format(
+            ", ".join(settings.asked)
+        )
+    else:
+        reason = "promoted: " + "; ".join(check.line for check in better)
+    return Decision(promote=not failed and bool(better), reason=reason, checks=tuple(checks))
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
