@@ -57,6 +57,8 @@ def _add_build(commands: Any) -> None:
     build.set_defaults(run=_build)
     base = "folder of a Hugging Face text encoder, or its id on the hub"
     build.add_argument("--base", required=True, metavar="FOLDER_OR_ID", help=base)
+    adapter = "a folder that training or peft left: the pair model, and a category head"
+    build.add_argument("--adapter", type=Path, metavar="DIR", help=adapter)
     build.add_argument("--out", required=True, type=Path, metavar="DIR")
     build.add_argument(
         "--variants",
@@ -86,7 +88,14 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
             options.out, f"{error.name} is missing: install the `export` extra"
         ) from error
     categories = _categories(options.categories) if options.categories else ()
-    order = Order(options.base, options.out, options.variants, categories, options.calibrate)
+    order = Order(
+        options.base,
+        options.out,
+        options.variants,
+        categories,
+        options.calibrate,
+        options.adapter,
+    )
     digest = build(order, lambda line: print(line, file=sys.stderr))
     return {"digest": digest, "bundle": str(options.out)}
 

@@ -18,9 +18,15 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from export.blend import Blend as Blend
+from export.blend import Calibration as Calibration
+from export.blend import Curve as Curve
+
 FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 GOLDENS: Final = "goldens.npz"
+INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
+OUTPUTS: Final = {"encoder": ("vector", "category"), "model": ("relevance",)}  # by graph
 
 
 class BundleError(Exception):
@@ -65,19 +71,16 @@ class Template(Struct, frozen=True, kw_only=True):
         return self.item_before + "".join(parts)
 
 
-class Calibration(Struct, frozen=True, kw_only=True):
-    """P(relevant) = 1 / (1 + exp(-(slope * cosine + intercept))) (Platt 1999, section 2)."""
-
-    slope: Annotated[float, Meta(gt=0)]
-    intercept: float
-    origin: str
-
-
 class Variant(Struct, frozen=True, kw_only=True):
-    """One precision of the graphs: where they lie, and how near to the trained model they came."""
+    """One precision of the graphs: where they lie, and how near to the trained model they came.
+
+    `golden_tolerance` is of the vectors; logits have scales of their own, and theirs, by name of
+    the output, stand in `logit_tolerance`.
+    """
 
     graphs: dict[str, str]
     golden_tolerance: Annotated[float, Meta(gt=0, le=0.5)]
+    logit_tolerance: dict[str, Annotated[float, Meta(gt=0)]] = {}
     parity: dict[str, float]
     deterministic: bool
 
@@ -96,6 +99,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     template: Template
     categories: tuple[str, ...]
     calibration: Calibration
+    pair_template: Template | None = None  # of the pair model; none in a zero-shot bundle
+    blend: Blend | None = None
     variants: dict[str, Variant]
     files: dict[str, str]
     training: dict[str, Any] | None = None
@@ -103,15 +108,37 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 
 class Goldens(Struct, frozen=True, kw_only=True):
-    """Token arrays [n, s] (int64) and the vectors [n, d] (float32) that the model gave for them."""
+    """Tokens with what the trained model gave for them; int64 in, float32 out.
+
+    [n, s] tokens of texts, their vectors [n, d] and, from a category head, logits [n, C];
+    with a pair model also [m, t] tokens of pairs and their relevance [m].
+    """
 
     input_ids: NDArray[np.int64]
     attention_mask: NDArray[np.int64]
     vector: NDArray[np.float32]
+    category: NDArray[np.float32] | None = None
+    pair_input_ids: NDArray[np.int64] | None = None
+    pair_attention_mask: NDArray[np.int64] | None = None
+    pair_token_type_ids: NDArray[np.int64] | None = None
+    relevance: NDArray[np.float32] | None = None
+
+    def tokens(self, graph: str) -> dict[str, NDArray[np.int64]]:
+        """The inputs of `encoder` or `model`, by name; empty where there are no pairs."""
+        if graph == "encoder":
+            return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+        given = {name: getattr(self, f"pair_{name}") for name in INPUTS}
+        return {name: array for name, array in given.items() if array is not None}
+
+    def outputs(self, graph: str) -> dict[str, NDArray[np.float32]]:
+        """What `encoder` or `model` must give, by name."""
+        given = {name: getattr(self, name) for name in OUTPUTS[graph]}
+        return {name: array for name, array in given.items() if array is not None}
 
     def write(self, folder: Path) -> None:
         """Write `goldens.npz`."""
-        arrays = {name: getattr(self, name) for name in self.__struct_fields__}
+        given = {name: getattr(self, name) for name in self.__struct_fields__}
+        arrays = {name: array for name, array in given.items() if array is not None}
         np.savez_compressed(folder / GOLDENS, **arrays)
 
     @classmethod
@@ -119,15 +146,28 @@ class Goldens(Struct, frozen=True, kw_only=True):
         """Read `goldens.npz`; raises BundleError where it is absent or not what it should be."""
         try:
             with np.load(folder / GOLDENS, allow_pickle=False) as arrays:
-                found = cls(**{name: arrays[name] for name in cls.__struct_fields__})
-        except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+                named = {name: arrays[name] for name in cls.__struct_fields__ if name in arrays}
+                found = cls(**named)
+        except (OSError, TypeError, ValueError, EOFError, BadZipFile) as error:
             raise BundleError(folder, f"{GOLDENS}: {error}") from error
-        rows = len(found.vector)
-        if not rows or any(getattr(found, name).ndim != 2 for name in cls.__struct_fields__):
-            raise BundleError(folder, f"{GOLDENS}: expected tables of at least one row")
-        if found.input_ids.shape != found.attention_mask.shape or len(found.input_ids) != rows:
-            raise BundleError(folder, f"{GOLDENS}: its tables are not of one length")
+        for graph in OUTPUTS:
+            found._check(folder, graph)
         return found
+
+    def _check(self, folder: Path, graph: str) -> None:
+        tokens, outputs = self.tokens(graph), self.outputs(graph)
+        if not tokens and not outputs:
+            return
+        if len({*tokens} & {*INPUTS[:2]}) < 2 or not outputs:
+            raise BundleError(folder, f"{GOLDENS}: expected tokens and outputs of {graph}")
+        flat = {"relevance": 1}
+        arrays: dict[str, NDArray[Any]] = {**tokens, **outputs}
+        shaped = all(array.ndim == flat.get(name, 2) for name, array in arrays.items())
+        if not shaped or not len(tokens["input_ids"]):
+            raise BundleError(folder, f"{GOLDENS}: expected tables of at least one row")
+        rows = {len(array) for array in arrays.values()}
+        if len(rows) > 1 or len({array.shape for array in tokens.values()}) > 1:
+            raise BundleError(folder, f"{GOLDENS}: its tables are not of one length")
 
 
 def read(folder: Path) -> Manifest:
@@ -167,11 +207,43 @@ def verify(folder: Path, expected: str | None = None) -> Manifest:
     for name in (GOLDENS, "config.json", "tokenizer.json", *graphs):
         if name not in manifest.files:
             raise BundleError(folder, f"{name}: not among the files of {MANIFEST}")
+    check_promises(folder, manifest)
     return manifest
 
 
+def check_promises(folder: Path, manifest: Manifest) -> None:
+    """Hold the manifest's parts against one another and against the goldens; BundleError.
+
+    A pair model comes with its graph in every variant, its template, its blend and its goldens, or
+    with none of them; so does a category head with categories and goldens.
+    """
+    graphs = {frozenset(variant.graphs) for variant in manifest.variants.values()}
+    if graphs not in ({frozenset({"encoder"})}, {frozenset({"encoder", "model"})}):
+        found = sorted(map(sorted, graphs))
+        raise BundleError(folder, f"graphs {found}: expected encoder, or encoder and model, in all")
+    goldens = Goldens.read(folder)
+    pairs, head = "model" in next(iter(graphs)), "category" in manifest.outputs
+    for name, given, wanted in (
+        ("pair_template", manifest.pair_template is not None, pairs),
+        ("blend", manifest.blend is not None, pairs),
+        ("outputs: relevance", "relevance" in manifest.outputs, pairs),
+        ("goldens: relevance", goldens.relevance is not None, pairs),
+        ("goldens: category", goldens.category is not None, head),
+    ):
+        if given != wanted:
+            what = "missing" if wanted else "is there, and nothing gives it"
+            raise BundleError(folder, f"{name}: {what}")
+    if goldens.category is not None and goldens.category.shape[1] != len(manifest.categories):
+        columns, names = goldens.category.shape[1], len(manifest.categories)
+        raise BundleError(folder, f"categories: {names} names, {columns} logits in the goldens")
+
+
 def seal(folder: Path, manifest: Manifest) -> str:
-    """Write the manifest of a finished folder, with the digest of every file in it; its name."""
+    """Write the manifest of a finished folder, with the digest of every file in it; its name.
+
+    Raises BundleError where the manifest does not hold together; nothing is written then.
+    """
+    check_promises(folder, manifest)
     names = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")

@@ -1,21 +1,21 @@
-"""Cosine -> P(relevant): Platt's logistic on graded pairs, fitted by Newton's method. Pure."""
+"""The constants of both stages, fitted on graded pairs: cosine -> P(relevant), and the blend of
+everything that is known of a pair. Logistic regression by Newton's method. Pure."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import Annotated, Final
+from collections.abc import Mapping
+from typing import Final
 
-import msgspec
 import numpy as np
-from msgspec import Meta, Struct
-from numpy.typing import NDArray
 
-from export.bundle import Calibration
+from export.blend import MISSING, Doubles
+from export.bundle import Blend, Calibration, Curve
 
 MAX_STEPS: Final = 50
 CONVERGED: Final = 1e-10
 RIDGE: Final = 1e-9  # keeps the Hessian invertible where the pairs are almost separable
+KNOTS: Final = 17  # of a feature's curve
+PRESENT: Final = 0.1  # of the rows must know a feature
 
 ZERO_SHOT: Final = Calibration(
     slope=9.340,
@@ -30,70 +30,19 @@ ZERO_SHOT: Final = Calibration(
     ),
 )
 
-Grade = Annotated[float, Meta(ge=0.0, le=1.0)]
-NotEmpty = Annotated[str, Meta(min_length=1)]
-
 
 class CalibrationError(Exception):
-    """The graded events do not give a calibration. Nothing is written."""
+    """The graded pairs do not give a calibration or a blend. Nothing is written."""
 
 
-class GradedCandidate(Struct, frozen=True, kw_only=True):
-    """A candidate with a judge's grade and the fields that the template reads."""
-
-    item_id: NotEmpty
-    title: str
-    grade: Grade
-    description: str | None = None
-    category: str | None = None
-    brand: str | None = None
-
-
-class GradedEvent(Struct, frozen=True, kw_only=True):
-    """A search event whose candidates carry a grade in [0, 1]."""
-
-    query_id: NotEmpty
-    user_query: str
-    candidates: tuple[GradedCandidate, ...]
-
-
-def read_graded(path: Path) -> list[GradedEvent]:
-    """The events of a JSONL file; a bad line is an error that names line, path and value."""
-    decoder = msgspec.json.Decoder(GradedEvent)
-    events = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            events.append(decoder.decode(line))
-        except msgspec.DecodeError as error:
-            where = f"{path.name} line {number}"
-            raise CalibrationError(f"{where}: {error}{_value_at(line, str(error))}") from error
-    return events
-
-
-def fit_platt(cosine: NDArray[np.float64], grade: NDArray[np.float64], origin: str) -> Calibration:
+def fit_platt(
+    cosine: Doubles, grade: Doubles, origin: str, weight: Doubles | None = None
+) -> Calibration:
     """Maximum likelihood of P = 1 / (1 + exp(-(slope * cosine + intercept))), grades as soft labels
-    (Platt 1999, section 2, with Newton's steps and the halving of Lin, Lin and Weng 2007)."""
-    if len(cosine) == 0:
-        raise CalibrationError("no graded pairs")
-    if not (np.isfinite(cosine).all() and np.isfinite(grade).all()):
-        raise CalibrationError("cosines and grades must be finite")
+    (Platt 1999, section 2). [n] each; CalibrationError where the grades do not rise."""
     design = np.stack([cosine, np.ones_like(cosine)], axis=1)
-    weights = np.zeros(2)
-    for _ in range(MAX_STEPS):
-        chance = 0.5 * (1.0 + np.tanh(design @ weights / 2.0))  # the logistic, without overflow
-        gradient = design.T @ (chance - grade) + RIDGE * weights
-        hessian = (design.T * (chance * (1.0 - chance))) @ design + RIDGE * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        scale = 1.0
-        before = _loss(design, grade, weights)
-        while _loss(design, grade, weights - scale * step) > before and scale > CONVERGED:
-            scale /= 2.0
-        weights = weights - scale * step
-        if np.abs(scale * step).max() < CONVERGED:
-            break
-    slope, intercept = (float(weight) for weight in weights)
+    counts = np.ones(len(grade)) if weight is None else weight
+    slope, intercept = map(float, _fit(design, grade, counts))
     if not slope > 0.0:
         raise CalibrationError(
             f"slope {slope:.3g} is not positive: the grades do not rise with the cosine"
@@ -101,21 +50,115 @@ def fit_platt(cosine: NDArray[np.float64], grade: NDArray[np.float64], origin: s
     return Calibration(slope=slope, intercept=intercept, origin=origin)
 
 
-def _loss(
-    design: NDArray[np.float64], grade: NDArray[np.float64], weights: NDArray[np.float64]
-) -> float:
-    logit = design @ weights
-    return float((np.logaddexp(0.0, logit) - grade * logit).sum() + RIDGE * (weights @ weights) / 2)
+def fit_blend(
+    pair: Doubles,
+    cosine: Doubles,
+    engine_share: Doubles,
+    features: Mapping[str, Doubles],
+    grade: Doubles,
+    weight: Doubles,
+    origin: str,
+) -> Blend:
+    """Weighted maximum likelihood of the blend's logistic, grades as soft labels: [n] each.
+
+    `engine_share` is 1/2 and a feature NaN where missing. A feature enters with a tenth of the
+    rows or more, unless it is constant. Weights of cosine and engine are at least 0, by leaving
+    out what would be negative (an active set: Nocedal & Wright 2006, section 16.5). Raises
+    CalibrationError where the pair model's own weight is not positive.
+    """
+    curves = {
+        name: curve
+        for name, values in sorted(features.items())
+        if (curve := _curve(values)) is not None
+    }
+    columns = {"pair": pair, "cosine": cosine, "engine": engine_share - MISSING}
+    shares = {name: curve.share(features[name]) - MISSING for name, curve in curves.items()}
+    design = np.stack([*columns.values(), *shares.values(), np.ones(len(pair))], axis=1)
+    found = _fit_at_least_zero(design, grade, weight, (1, 2))
+    if not found[0] > 0.0:
+        raise CalibrationError(
+            f"the pair model's weight is {found[0]:.3g}, expected above 0: it orders worse than "
+            "chance beside the cosine and the features"
+        )
+    weights = found[len(columns) : -1].tolist()
+    return Blend(
+        pair=float(found[0]),
+        cosine=float(found[1]),
+        engine=float(found[2]),
+        intercept=float(found[-1]),
+        features={
+            name: Curve(knots=curve.knots, weight=each)
+            for (name, curve), each in zip(curves.items(), weights, strict=True)
+        },
+        origin=origin,
+    )
 
 
-def _value_at(line: bytes, message: str) -> str:
-    """`, got VALUE` for a message that ends in msgspec's "at `$.path`"."""
-    if " - at `$" not in message:
-        return ""
-    value = msgspec.json.decode(line)
-    for step in re.findall(r"\w+", message.rsplit("`$", 1)[1]):
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and step.isdigit():
-            value = value[int(step)]
-    return f", got {value!r}"
+def _curve(values: Doubles) -> Curve | None:
+    """The distribution of what is known of a feature; None where that is too little."""
+    known = values[~np.isnan(values)]
+    distinct = len(np.unique(known))
+    if len(known) < PRESENT * len(values) or distinct < 2:
+        return None
+    shares = np.linspace(0.0, 1.0, min(KNOTS, distinct))
+    # Observed values only: interpolated quantiles may fall by a last bit.
+    knots = np.quantile(known, shares, method="inverted_cdf")
+    return Curve(knots=tuple(knots.tolist()), weight=0.0)
+
+
+def _fit_at_least_zero(
+    design: Doubles, grade: Doubles, weight: Doubles, bounded: tuple[int, ...]
+) -> Doubles:
+    """`_fit` with the columns `bounded` at 0 or above: the best of the fits without some of them.
+
+    The loss is convex, so where a free fit leaves the bounds the best within lies on one of them.
+    """
+    found = _fit(design, grade, weight)
+    negative = [column for column in bounded if found[column] < 0.0]
+    if not negative:
+        return found
+    trials = []
+    for column in negative:
+        rest = tuple(other for other in bounded if other != column)
+        left_out = design.copy()
+        left_out[:, column] = 0.0
+        trial = _fit_at_least_zero(left_out, grade, weight, rest)
+        trial[column] = 0.0
+        trials.append(trial)
+    return min(trials, key=lambda trial: _loss(design, grade, weight, trial))
+
+
+def _fit(design: Doubles, grade: Doubles, weight: Doubles) -> Doubles:
+    """[n, p], [n], [n] -> [p]: weighted logistic regression by Newton's steps, halved where they
+    go too far (Lin, Lin & Weng 2007, "A note on Platt's probabilistic outputs", section 3)."""
+    _check(design, grade, weight)
+    found = np.zeros(design.shape[1])
+    for _ in range(MAX_STEPS):
+        chance = 0.5 * (1.0 + np.tanh(design @ found / 2.0))  # the logistic, without overflow
+        gradient = design.T @ (weight * (chance - grade)) + RIDGE * found
+        curvature = weight * chance * (1.0 - chance)
+        hessian = (design.T * curvature) @ design + RIDGE * np.eye(len(found))
+        step = np.linalg.solve(hessian, gradient)
+        scale = 1.0
+        before = _loss(design, grade, weight, found)
+        while _loss(design, grade, weight, found - scale * step) > before and scale > CONVERGED:
+            scale /= 2.0
+        found = found - scale * step
+        if np.abs(scale * step).max() < CONVERGED:
+            break
+    return found
+
+
+def _check(design: Doubles, grade: Doubles, weight: Doubles) -> None:
+    if not len(grade):
+        raise CalibrationError("no graded pairs")
+    if not all(np.isfinite(each).all() for each in (design, grade, weight)):
+        raise CalibrationError("cosines, logits, grades and weights must be finite")
+    if not ((weight >= 0.0).all() and weight.sum() > 0.0):
+        raise CalibrationError("weights must be at least 0, and some above")
+
+
+def _loss(design: Doubles, grade: Doubles, weight: Doubles, found: Doubles) -> float:
+    logit = design @ found
+    losses = weight * (np.logaddexp(0.0, logit) - grade * logit)
+    return float(losses.sum() + RIDGE * (found @ found) / 2.0)

@@ -1,7 +1,4 @@
-"""A Hugging Face text encoder -> `onnx/encoder.onnx`, and the goldens that prove it the same.
-
-The only file of export that needs torch and transformers.
-"""
+"""Torch models -> ONNX graphs, and the goldens that prove them the same."""
 
 from __future__ import annotations
 
@@ -13,55 +10,29 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 import onnx_ir
 import torch
 from huggingface_hub import snapshot_download
+from numpy.typing import NDArray
+from onnxscript.optimizer import optimize
 from onnxscript.rewriter.ort_fusions import optimize_for_ort
-from torch import Tensor
+from onnxscript.rewriter.ort_fusions.rms_normalization import fuse_rms_normalization
+from onnxscript.rewriter.ort_fusions.skip_normalization import fuse_skip_rms_normalization
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from export.bundle import BundleError, Goldens
-from export.source import Pooling, Source
+from export.models import Encoder, PairModel, is_causal
+from export.session import PairTokens
+from export.source import Source
 
 # Opset 20 and onnxscript's fusions: as fast on the CPU as opset 23's native Attention (both within
 # the noise of the graph as exported), its fused Attention runs on CUDA in every onnxruntime of
 # today, and it is the form that quantises.
 OPSET: Final = 20
 FETCHED: Final = ("*.json", "*.safetensors", "*/config.json")
-
-
-class Encoder(torch.nn.Module):
-    """Tokens -> the unit-length vector of each text."""
-
-    def __init__(self, model: PreTrainedModel, pooling: Pooling) -> None:
-        super().__init__()
-        self.model = model
-        self.pooling = pooling
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
-    ) -> Tensor:
-        """[n, s] -> [n, d]."""
-        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        hidden = self.model(
-            input_ids=input_ids, attention_mask=attention_mask, **types
-        ).last_hidden_state  # [n, s, d]
-        pooled = hidden[:, 0] if self.pooling == "cls" else mean_pool(hidden, attention_mask)
-        return torch.nn.functional.normalize(pooled, dim=1)
-
-
-def mean_pool(hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """The mean over the real tokens: [n, s, d], [n, s] -> [n, d].
-
-    Summed as a matrix [s, n*d] over its first axis: onnxruntime adds a [n, s, d] up in another
-    order when n is 1, and a row's last bits would then depend on its batch (144 of 177 texts did).
-    """
-    n, s, d = hidden.shape
-    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-    total = (hidden * mask).transpose(0, 1).reshape(s, n * d).sum(0).reshape(n, d)
-    return total / mask.sum(1).clamp(min=1e-9)
 
 
 def find_base(base: str) -> tuple[Path, str]:
@@ -76,9 +47,9 @@ def find_base(base: str) -> tuple[Path, str]:
         raise BundleError(base, f"neither a folder nor on the hub: {first}") from error
 
 
-def load_encoder(source: Source) -> Encoder:
-    """The model with its pooling, ready to be exported."""
-    with _quiet():
+def load_trunk(source: Source) -> PreTrainedModel:
+    """The base model in float32, ready to be exported; BundleError where it cannot be loaded."""
+    with quiet():
         try:
             model = AutoModel.from_pretrained(
                 source.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
@@ -88,40 +59,60 @@ def load_encoder(source: Source) -> Encoder:
             raise BundleError(source.name, f"transformers cannot load it: {first}") from error
     if model.config.is_encoder_decoder:
         raise BundleError(source.name, "an encoder-decoder model is not a text encoder")
-    # On the outermost module: with dropout left on anywhere, parity fails at 1e-2.
-    return Encoder(model, source.pooling).eval()
+    loaded: PreTrainedModel = model.eval()
+    return loaded
 
 
-def input_names(encoder: Encoder) -> tuple[str, ...]:
+def input_names(trunk: PreTrainedModel) -> tuple[str, ...]:
     """The inputs that the model has; token types only where it knows more than one."""
-    takes_types = "token_type_ids" in inspect.signature(encoder.model.forward).parameters
-    if takes_types and getattr(encoder.model.config, "type_vocab_size", 1) > 1:
+    takes_types = "token_type_ids" in inspect.signature(trunk.forward).parameters
+    if takes_types and getattr(trunk.config, "type_vocab_size", 1) > 1:
         return ("input_ids", "attention_mask", "token_type_ids")
     return ("input_ids", "attention_mask")
 
 
-def to_onnx(encoder: Encoder, path: Path) -> None:
+def to_onnx(model: Encoder | PairModel, path: Path) -> None:
     """Write the float32 graph, with dynamic batch and sequence."""
-    names = input_names(encoder)
+    pairs = isinstance(model, PairModel)
+    trunk = model.trunk if isinstance(model, PairModel) else model.model
+    names = input_names(trunk)
     # One tensor each: torch takes a tensor that stands for two inputs to be one and the same input.
     example = tuple(torch.full((3, 7), int("type" not in name)) for name in names)
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
-            encoder,
+            model.eval(),  # on the outermost module: with dropout on anywhere, parity fails at 1e-2
             example,
             dynamo=True,
             opset_version=OPSET,
             input_names=list(names),
-            output_names=["vector"],
+            output_names=["relevance"] if pairs else ["vector", "category"][: 1 + _headed(model)],
             dynamic_shapes={name: axes for name in names},
             verbose=False,
         )
         assert program is not None, "dynamo=True gives a program: this is a bug"
-        fused, _ = optimize_for_ort(program.model)
+        fused = _fused(program.model, is_causal(trunk))
     _forget_origin(fused)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx_ir.save(fused, path)
+
+
+def _headed(model: Encoder | PairModel) -> bool:
+    return isinstance(model, Encoder) and model.head is not None
+
+
+def _fused(model: onnx_ir.Model, causal: bool) -> onnx_ir.Model:
+    """The graph in onnxruntime's own operators.
+
+    A decoder's attention is left as plain products: fused, it becomes GroupQueryAttention, which
+    wants heads of a multiple of 16 and whose flash kernel changed a row of 33 tokens under padding.
+    """
+    if not causal:
+        return optimize_for_ort(model)[0]
+    fuse_rms_normalization(model)
+    fuse_skip_rms_normalization(model)
+    optimize(model)
+    return model
 
 
 def _forget_origin(model: onnx_ir.Model) -> None:
@@ -136,31 +127,53 @@ def _forget_origin(model: onnx_ir.Model) -> None:
 
 
 @torch.inference_mode()
-def make_goldens(encoder: Encoder, tokens: Sequence[Sequence[int]]) -> Goldens:
-    """What the trained model itself gives for these texts."""
-    width = max(len(ids) for ids in tokens)
-    input_ids = np.zeros((len(tokens), width), dtype=np.int64)
-    attention_mask = np.zeros_like(input_ids)
-    for row, ids in enumerate(tokens):
-        input_ids[row, : len(ids)] = ids
-        attention_mask[row, : len(ids)] = 1
-    vectors = []
-    for row, ids in enumerate(tokens):  # one by one: the trained model's own rows, unpadded
-        vectors.append(
-            encoder(
-                torch.from_numpy(input_ids[row : row + 1, : len(ids)]),
-                torch.from_numpy(attention_mask[row : row + 1, : len(ids)]),
-            ).numpy()
-        )
-    return Goldens(
+def make_goldens(
+    encoder: Encoder,
+    tokens: Sequence[Sequence[int]],
+    pair_model: PairModel | None = None,
+    pair_tokens: Sequence[PairTokens] = (),
+) -> Goldens:
+    """What the trained models themselves give for these texts and pairs, one by one, unpadded."""
+    input_ids, attention_mask = _table(tokens), _table([[1] * len(ids) for ids in tokens])
+    texts = [encoder.eval()(*_row(ids)) for ids in tokens]
+    vector, *category = (torch.cat(parts).numpy() for parts in zip(*texts, strict=True))
+    goldens = Goldens(
         input_ids=input_ids,
         attention_mask=attention_mask,
-        vector=np.concatenate(vectors).astype(np.float32),
+        vector=vector,
+        category=category[0] if category else None,
+    )
+    if pair_model is None:
+        return goldens
+    typed = "token_type_ids" in input_names(pair_model.trunk)
+    logits = [
+        pair_model.eval()(*_row(pair.ids), *([torch.tensor([pair.types])] if typed else []))
+        for pair in pair_tokens
+    ]
+    return msgspec.structs.replace(
+        goldens,
+        pair_input_ids=_table([pair.ids for pair in pair_tokens]),
+        pair_attention_mask=_table([[1] * len(pair.ids) for pair in pair_tokens]),
+        pair_token_type_ids=_table([pair.types for pair in pair_tokens]),
+        relevance=torch.cat(logits).numpy(),
     )
 
 
+def _row(ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    row = torch.tensor([ids])
+    return row, torch.ones_like(row)
+
+
+def _table(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """[n, s], padded with zeros on the right."""
+    table = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+    for row, values in enumerate(rows):
+        table[row, : len(values)] = values
+    return table
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the chatter of loading and exporting, all of it known and harmless."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level

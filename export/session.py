@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from export import bundle
 from export.bundle import BundleError, Goldens, Manifest, Variant
@@ -30,6 +30,13 @@ FATAL: Final = 4  # onnxruntime's log level: what goes wrong is raised here, not
 ROWS_PER_REPLAY: Final = 8
 
 
+class PairTokens(NamedTuple):
+    """A query and an item as one row of tokens."""
+
+    ids: Sequence[int]
+    types: Sequence[int]  # as the tokenizer's pair form says: 0 in the query, 1 in the item
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The running graphs of one variant of one bundle."""
@@ -40,11 +47,26 @@ class Session:
     device: Device
     digest: str
     tokenizer: Tokenizer
+    # A tokenizer holds its truncation as a state, so each way to cut has one of its own.
+    pair_tokenizers: tuple[Tokenizer, Tokenizer] | None  # cutting the item; cutting the longer
     graphs: Mapping[str, ort.InferenceSession]
 
     def tokenize(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """The token ids of each text, special tokens included, cut at the manifest's maximum."""
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+
+    def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[PairTokens]:
+        """The tokens of each (query, item), in the tokenizer's own pair form, special tokens
+        included. Past the manifest's maximum the item is cut; a query that leaves no room for a
+        token of the item is cut with it, the longer of the two first."""
+        if self.pair_tokenizers is None:
+            raise BundleError(self.folder, f"variant {self.variant} has no graph 'model'")
+        item_cut, longer_cut = self.pair_tokenizers
+        try:
+            found = item_cut.encode_batch_fast(list(pairs))
+        except Exception:  # a bare one, for the whole batch: some query is too long by itself
+            found = [_encode(item_cut, longer_cut, pair) for pair in pairs]
+        return [PairTokens(encoding.ids, encoding.type_ids) for encoding in found]
 
     def run(self, graph: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph. Token types are zeros unless they are given; unknown inputs are left."""
@@ -82,45 +104,56 @@ def open_session(
         variant=variant,
         device="cuda" if on_gpu else "cpu",
         digest=bundle.digest(folder),
-        tokenizer=_tokenizer(folder, manifest.max_tokens),
+        tokenizer=_tokenizer(folder, manifest.max_tokens, "longest_first"),
+        pair_tokenizers=(
+            _tokenizer(folder, manifest.max_tokens, "only_second"),
+            _tokenizer(folder, manifest.max_tokens, "longest_first"),
+        )
+        if "model" in graphs
+        else None,
         graphs=graphs,
     )
 
 
 def replay(session: Session) -> float:
-    """The largest difference from the goldens on this device; BundleError past the tolerance."""
+    """The largest difference from the goldens on this device, over all outputs; BundleError that
+    names the output whose tolerance it passes."""
     variant: Variant = session.manifest.variants[session.variant]
-    found = max_error(vectors(session), Goldens.read(session.folder).vector)
-    if not found <= variant.golden_tolerance:  # written so that NaN is refused too
-        raise BundleError(
-            session.folder,
-            f"goldens differ by {found:.3g} on {session.device}, "
-            f"variant {session.variant} tolerates {variant.golden_tolerance:.3g}",
-        )
-    return found
-
-
-def vectors(session: Session) -> NDArray[np.float32]:
-    """The goldens' tokens through the encoder: [n, d], in the goldens' order."""
     goldens = Goldens.read(session.folder)
-    lengths = goldens.attention_mask.sum(axis=1)
+    errors = []
+    for graph in session.graphs:
+        wanted = goldens.outputs(graph)
+        for name, given in outputs(session, graph, goldens).items():
+            error = max_error(given, wanted[name])
+            tolerance = variant.logit_tolerance.get(name, variant.golden_tolerance)
+            if not error <= tolerance:  # written so that NaN is refused too
+                raise BundleError(
+                    session.folder,
+                    f"goldens differ by {error:.3g} in {name} on {session.device}, "
+                    f"variant {session.variant} tolerates {tolerance:.3g}",
+                )
+            errors.append(error)
+    return max(errors)
+
+
+def outputs(session: Session, graph: str, goldens: Goldens) -> dict[str, NDArray[np.float32]]:
+    """The goldens' tokens through one graph: each output [n, …] by name, in the goldens' order."""
+    tokens, wanted = goldens.tokens(graph), goldens.outputs(graph)
+    if missing := {each.name for each in session.graphs[graph].get_outputs()} ^ set(wanted):
+        raise BundleError(session.folder, f"goldens and graph {graph} differ in {sorted(missing)}")
+    lengths = tokens["attention_mask"].sum(axis=1)
     order = np.argsort(lengths, kind="stable")
-    found = np.full(goldens.vector.shape, np.nan, dtype=np.float32)
+    found = {name: np.full(each.shape, np.nan, np.float32) for name, each in wanted.items()}
     for start in range(0, len(order), ROWS_PER_REPLAY):
         rows = order[start : start + ROWS_PER_REPLAY]
         width = int(lengths[rows].max())
-        tokens = {
-            "input_ids": goldens.input_ids[rows, :width],
-            "attention_mask": goldens.attention_mask[rows, :width],
-        }
-        run = partial(session.run, "encoder", tokens)
-        given = _translated(session.folder, "the goldens do not run", run)["vector"]
-        if given.shape != found[rows].shape:
-            wanted = found[rows].shape
-            raise BundleError(
-                session.folder, f"goldens are {wanted}, the graph gives {given.shape}"
-            )
-        found[rows] = given
+        cut = {name: array[rows, :width] for name, array in tokens.items()}
+        run = partial(session.run, graph, cut)
+        for name, given in _translated(session.folder, "the goldens do not run", run).items():
+            if given.shape != found[name][rows].shape:
+                shapes = f"{found[name][rows].shape}, the graph gives {given.shape}"
+                raise BundleError(session.folder, f"{name}: goldens are {shapes}")
+            found[name][rows] = given
     return found
 
 
@@ -175,12 +208,19 @@ def _check_names(
         raise BundleError(folder, f"outputs {sorted(missing)}: no graph gives them")
 
 
-def _tokenizer(folder: Path, max_tokens: int) -> Tokenizer:
+def _tokenizer(folder: Path, max_tokens: int, strategy: str) -> Tokenizer:
     path = str(folder / "tokenizer.json")
     tokenizer = _translated(folder, "tokenizer.json", partial(Tokenizer.from_file, path))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
+    tokenizer.enable_truncation(max_tokens, strategy=strategy)
     return tokenizer
+
+
+def _encode(item_cut: Tokenizer, longer_cut: Tokenizer, pair: tuple[str, str]) -> Encoding:
+    try:
+        return item_cut.encode(*pair)
+    except Exception:
+        return longer_cut.encode(*pair)
 
 
 def _translated(folder: Path, what: str, load: Callable[[], Loaded]) -> Loaded:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from export.bundle import BundleError, Template
 
-Pooling: TypeAlias = Literal["mean", "cls"]
+Pooling: TypeAlias = Literal["mean", "cls", "last"]
 
 LONGEST: Final = 512  # tokens, where neither the tokenizer nor the model names a maximum
 LEGACY_POOLING: Final = {  # sentence-transformers before 6 wrote one flag a mode
@@ -24,6 +24,7 @@ LEGACY_POOLING: Final = {  # sentence-transformers before 6 wrote one flag a mod
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+POOLINGS: Final[dict[str, Pooling]] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 REQUIRED: Final = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -47,12 +48,13 @@ def read_source(folder: Path, name: str) -> Source:
         if not (folder / required).is_file():
             raise BundleError(name, f"{required}: missing from the base model")
     pooling = _pooling(folder, name)
+    assumed: Pooling = "last" if _is_decoder(folder) else "mean"
     sentence = _json(folder / "sentence_bert_config.json")
     return Source(
         name=name,
         folder=folder,
         weights_sha256=_weights_sha256(folder, name),
-        pooling=pooling or "mean",
+        pooling=pooling or assumed,
         pooling_is_assumed=pooling is None,
         lowercases=bool(sentence.get("do_lower_case")),
         max_tokens=_max_tokens(folder, sentence),
@@ -87,13 +89,16 @@ def _pooling(folder: Path, name: str) -> Pooling | None:
     mode = config.get("pooling_mode", modes[0] if len(modes) == 1 else modes)
     if config.get("include_prompt") is False:
         raise BundleError(name, f"{kinds['Pooling']}: include_prompt false cannot be exported")
-    if mode == "mean":
-        return "mean"
-    if mode == "cls":
-        return "cls"
+    if isinstance(mode, str) and mode in POOLINGS:
+        return POOLINGS[mode]
     raise BundleError(
-        name, f"{kinds['Pooling']}: pooling {mode}; only mean and cls can be exported"
+        name, f"{kinds['Pooling']}: pooling {mode}; only mean, cls and lasttoken can be exported"
     )
+
+
+def _is_decoder(folder: Path) -> bool:
+    names = _json(folder / "config.json").get("architectures") or ()
+    return any(name.endswith("ForCausalLM") for name in names)
 
 
 def _max_tokens(folder: Path, sentence: dict[str, Any]) -> int:

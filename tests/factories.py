@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from worker.events import Candidate, Item, ListRule, Match, SearchEvent
+from export.bundle import Blend, Template
+from worker.events import Candidate, Item, ListRule, Match, RankedItem, SearchEvent, Why
 from worker.ranking.join import Dials, JoinedSearch, Tables, join
-from worker.ranking.model import Scores
+from worker.ranking.model import Floats, PairModel, PairTokens, Scores, TokenBatch
+from worker.scoring.overlap import Overlap
 
 WORDS = (
     *("red", "blue", "trail", "running", "shoe", "boot", "sock", "lace"),
@@ -78,3 +80,47 @@ def random_scores(seed: int, count: int, dimensions: int = 8) -> Scores:
     categories = np.eye(3)[chance.integers(3, size=count)]
     brands = np.eye(2)[chance.integers(2, size=count)]
     return Scores(raw, 1 / (1 + np.exp(-raw)), vectors, categories, brands)
+
+
+class PairOverlap(Overlap):
+    """A two-stage model that needs no bundle: the pair's logit is the item's share of words that
+    the query does not name, below 0, so that it tells more than the cosine does."""
+
+    def __init__(self, cached_vectors: int = 10_000, **blend: Any) -> None:
+        super().__init__(cached_vectors)
+        self.calls = 0
+        weights = {"pair": 1.0, "cosine": 0.0, "intercept": 0.0, "origin": "a test", **blend}
+        template = Template(item_before="item ")
+        self.pairs = PairModel(template, Blend(**weights), self._tokenize_pairs, self._score_pairs, {})
+
+    def _tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[PairTokens]:
+        both = [self.tokenize(pair) for pair in pairs]
+        return [([*query, *item], [0] * len(query) + [1] * len(item)) for query, item in both]
+
+    def _score_pairs(self, batch: TokenBatch) -> Floats:
+        self.calls += 1
+        assert batch.token_type_ids is not None
+        logits = np.empty(len(batch.rows), dtype=np.float32)
+        for row, (ids, mask) in enumerate(zip(batch.input_ids, batch.attention_mask, strict=True)):
+            of_item = batch.token_type_ids[row] == 1
+            query, item = set(ids[(mask == 1) & ~of_item]), set(ids[of_item])
+            logits[row] = -len(item - query) / len(item)
+        return logits
+
+
+def ranked_item(item_id: str, rank: int) -> RankedItem:
+    """One place of a list, as it was before any exploration."""
+    return RankedItem(
+        item_id=item_id,
+        rank=rank,
+        relevance=0.5,
+        gain=0.5,
+        category=None,
+        engine_rank=rank,
+        engine_score=None,
+        sponsored=None,
+        ad_id=None,
+        base_rank=rank,
+        shown_probability=1.0,
+        why=Why(relevance=0.5, diversity=0.0),
+    )

@@ -325,6 +325,8 @@ POLICIES: list[tuple[str, dict[str, object], str]] = [
     ("an unknown method", {"method": "magic"}, "$.method"),
     ("a dial above 1", {"diversity": 2}, "$.diversity"),
     ("caps, which are not applied yet", {"caps": {"brand": 2}}, "$.caps"),
+    ("an alias of its own, which is not followed yet", {"alias": "challenger"}, "$.alias"),
+    ("a share of exploration above 1", {"explore": 1.5}, "$.explore"),
 ]
 
 
@@ -336,6 +338,11 @@ def test_a_policy_that_cannot_be_applied_is_refused(fields: dict[str, object], p
     with pytest.raises(Invalid) as caught:
         codec.decode_policy(raw, LIMITS, frozenset({"mmr"}))
     assert caught.value.path == path
+
+
+def test_a_policy_may_ask_for_exploration() -> None:
+    raw = b'{"policy_id":"p","explore":0.1}'
+    assert codec.decode_policy(raw, LIMITS, frozenset()).explore == 0.1
 
 
 def test_the_schemas_in_the_package_are_those_of_the_structs() -> None:

@@ -42,5 +42,10 @@ def test_settings_are_read_from_text() -> None:
     assert found.topic("ranked-lists") == "de.ranked-lists"
 
 
+def test_what_a_list_needs_of_the_settings_is_in_its_dials() -> None:
+    dials = read({"PRISMRANK_EXPLORE": "0.2", "PRISMRANK_PAIR_CANDIDATES": "0"}).dials
+    assert (dials.explore, dials.pair_candidates) == (0.2, 0)
+
+
 def test_the_table_names_every_setting() -> None:
     assert table().count("\n") == 1 + len(Settings.__struct_fields__)

@@ -107,7 +107,7 @@ def decode_policy(raw: bytes, limits: Limits, methods: frozenset[str]) -> Policy
     policy = convert(parse(raw, limits), Policy)
     if policy.method is not None and policy.method not in methods:
         raise Invalid("$.method", "one of " + ", ".join(sorted(methods)), policy.method)
-    for dial in ("caps", "explore", "alias"):
+    for dial in ("caps", "alias"):
         if getattr(policy, dial):
             raise Invalid(f"$.{dial}", "nothing: not applied yet", getattr(policy, dial))
     return policy

@@ -23,7 +23,7 @@ from worker import agents, http
 from worker.delivery import Delivery
 from worker.errors import BadSetting, WorkerFault
 from worker.events import HistoryEntry, RankedList
-from worker.ranking.encoder import Encoder
+from worker.ranking.bundled import Bundled
 from worker.ranking.join import Tables, remembers_nobody
 from worker.ranking.rerank import rerank
 from worker.scoring.ahead import Ahead
@@ -145,7 +145,7 @@ class Worker:
     def _tables(self) -> Tables:
         return self._known.tables(self._history)
 
-    def _model(self) -> Encoder:
+    def _model(self) -> Bundled:
         assert self._live.model is not None, "nothing is consumed before a model is live: a bug"
         return self._live.model
 

@@ -107,7 +107,10 @@ class RankedItem(Struct, frozen=True, kw_only=True):
     engine_score: float | None
     sponsored: bool | None
     ad_id: str | None
-    shown_probability: float
+    base_rank: Annotated[int, Meta(description="the rank before exploration")]
+    shown_probability: Annotated[
+        float, Meta(description="the chance that exploration shows the item at `rank`")
+    ]
     why: Why
 
 
@@ -135,6 +138,7 @@ class RankedList(Struct, frozen=True, kw_only=True):
     degraded: bool
     reason: Reason | None
     candidate_count: int
+    pair_count: Annotated[int, Meta(description="candidates that a pair model read")] = 0
     items: tuple[RankedItem, ...]
     unknown_items: tuple[str, ...] = ()
     repeated_items: tuple[str, ...] = ()

@@ -65,6 +65,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float,
         Meta(ge=0, le=10, description="how much a user's taste moves the cosine; 0 is not at all"),
     ] = 0.5
+    pair_candidates: Annotated[
+        int, Meta(ge=0, description="candidates that a pair model reads, best first; 0: none")
+    ] = 64
+    explore: Annotated[
+        float, Meta(ge=0, le=1, description="exploration: each pair is swapped at half this chance")
+    ] = 0.0
     deadline_ms: Annotated[
         Annotated[float, Meta(ge=0, le=86_400_000)] | None,
         Meta(description="deadline, where neither event nor policy sets it; none"),
@@ -78,10 +84,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch_rows: Annotated[int, Meta(ge=1, description="texts of one model call")] = 64
     batch_events: Annotated[int, Meta(ge=1, description="events of one micro-batch, at most")] = 16
     batch_texts: Annotated[
-        int, Meta(ge=1, description="unseen texts at which a micro-batch closes")
+        int, Meta(ge=1, description="unseen texts and pairs at which a micro-batch closes")
     ] = 256
     in_flight: Annotated[int, Meta(ge=1, description="events read and not yet acked")] = 256
     cached_vectors: Annotated[int, Meta(ge=1, description="item and query vectors kept")] = 100_000
+    cached_pairs: Annotated[
+        int, Meta(ge=1, description="logits of a query and an item that are kept")
+    ] = 100_000
     bundle_cache: Annotated[
         str, Meta(description="folder for bundles of a registry that is no local folder")
     ] = ".prismrank/cache"
@@ -141,6 +150,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             profile_weight=self.profile_weight,
             max_text_chars=self.max_text_chars,
             personalise=self.profiles != "off",
+            pair_candidates=self.pair_candidates,
+            explore=self.explore,
         )
 
     @property

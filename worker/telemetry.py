@@ -34,6 +34,7 @@ class Telemetry:
         self.produce_retries = counter("produce_retries", "deliveries that were tried again")
         self.swaps = counter("swaps", "bundles taken up or refused", "result")
         self.vectors = counter("vectors", "texts whose vector was asked for", "cached")
+        self.pairs = counter("pairs", "query-item pairs that the pair model was asked about")
         self.stage_seconds = histogram("stage_seconds", "time of a stage", SECONDS, "stage")
         self.event_seconds = histogram(
             "event_seconds", "from the record's timestamp to the confirmed list", SECONDS

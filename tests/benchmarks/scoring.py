@@ -19,7 +19,7 @@ from export.registry import Registry
 from export.session import open_session
 from tests.benchmarks.measuring import medians_us, show
 from worker.demo.children import base_model, ensure_live_bundle
-from worker.ranking.encoder import Encoder
+from worker.ranking.bundled import Bundled
 from worker.ranking.rerank import embed
 from worker.shop.catalogue import generate
 
@@ -62,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return peer.encode(batch, batch_size=64, normalize_embeddings=True)
 
         for variant in sorted(bundle.read(folder).variants):
-            model = Encoder(open_session(folder, variant, "cpu"))
+            model = Bundled(open_session(folder, variant, "cpu"))
 
-            def by_us(model: Encoder = model, batch: list[str] = batch) -> object:
-                model.vectors.clear()
+            def by_us(model: Bundled = model, batch: list[str] = batch) -> object:
+                model.readings.clear()
                 return embed(batch, model)
 
             rows.append(row(variant, count, by_us, by_peer))

@@ -40,6 +40,7 @@ def answer(visit: Visit, diversity: float = 0.3, degraded: bool = False) -> Rank
             engine_score=candidate.score,
             sponsored=None,
             ad_id=None,
+            base_rank=rank,
             shown_probability=1.0,
             why=Why(relevance=0.5, diversity=0.0),
         )

@@ -12,7 +12,7 @@ import pytest
 
 from export.session import open_session
 from worker.events import Profile, SearchEvent
-from worker.ranking.encoder import Encoder
+from worker.ranking.bundled import Bundled
 from worker.ranking.join import Dials, Tables, join
 from worker.ranking.metrics import ndcg
 from worker.ranking.profiles import fold
@@ -30,8 +30,8 @@ def shop() -> Shop:
 
 
 @pytest.fixture(scope="module")
-def model(minilm_bundle: Path) -> Encoder:
-    return Encoder(open_session(minilm_bundle, device="cpu"))
+def model(minilm_bundle: Path) -> Bundled:
+    return Bundled(open_session(minilm_bundle, device="cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def tables(shop: Shop) -> Tables:
     return Tables(catalogue=shop.catalogue, history=lambda user: profiles.get(user, ()))
 
 
-def quality(shop: Shop, visit: Visit, event: SearchEvent, tables: Tables, model: Encoder) -> float:
+def quality(shop: Shop, visit: Visit, event: SearchEvent, tables: Tables, model: Bundled) -> float:
     """nDCG@10 of the list against the truth of this user."""
     ranked = rerank([join(event, tables, Dials(diversity=0.0))], model)[0]
     truth = {one.item_id: shop.relevance(visit, one.item_id) for one in event.candidates}
@@ -61,7 +61,7 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
 
 @pytest.mark.parametrize("query", ["as asked", "empty"])
 def test_a_profile_raises_ndcg_and_can_be_turned_off(
-    shop: Shop, tables: Tables, model: Encoder, query: str
+    shop: Shop, tables: Tables, model: Bundled, query: str
 ) -> None:
     differences = []
     for number in range(VISITS):
@@ -78,7 +78,7 @@ def test_a_profile_raises_ndcg_and_can_be_turned_off(
 
 
 def test_without_personalisation_a_history_changes_nothing(
-    shop: Shop, tables: Tables, model: Encoder
+    shop: Shop, tables: Tables, model: Bundled
 ) -> None:
     event = msgspec.structs.replace(shop.visit(1, NOW).event, personalise=False)
     known = rerank([join(event, tables, Dials())], model)[0]

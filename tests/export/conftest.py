@@ -9,7 +9,7 @@ import pytest
 
 from export.build import Order, build
 from export.bundle import sha256
-from tests.export.models import save_base
+from tests.export.models import save_base, save_trained
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -25,6 +25,26 @@ def small_bundle(small_base: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Its bundle, in every precision."""
     out = tmp_path_factory.mktemp("bundles") / "small"
     build(Order(str(small_base), out, ("fp32", "fp16", "int8")), say=lambda line: None)
+    return out
+
+
+CATEGORIES = ("shoes", "tools", "cables")
+
+
+@pytest.fixture(scope="session")
+def trained_folder(small_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pair model of that BERT, and a category head."""
+    return save_trained(tmp_path_factory.mktemp("trained") / "bert", small_base, "cls", CATEGORIES)
+
+
+@pytest.fixture(scope="session")
+def trained_bundle(
+    small_base: Path, trained_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Their bundle, in every precision."""
+    out = tmp_path_factory.mktemp("bundles") / "trained"
+    order = Order(str(small_base), out, ("fp32", "fp16", "int8"), adapter=trained_folder)
+    build(order, say=lambda line: None)
     return out
 
 

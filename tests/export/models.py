@@ -1,4 +1,4 @@
-"""Small random encoders of three families, and small bundles without a graph, for tests."""
+"""Small random models of five families, and small bundles without a graph, for tests."""
 
 from __future__ import annotations
 
@@ -14,28 +14,41 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Split
 from tokenizers.processors import TemplateProcessing
 from transformers import (
+    AutoModel,
     BertConfig,
     BertModel,
     DistilBertConfig,
     DistilBertModel,
+    LlamaConfig,
+    LlamaModel,
+    Qwen3Config,
+    Qwen3Model,
     RobertaConfig,
     RobertaModel,
 )
 
 from export import bundle
 from export.bundle import Calibration, Goldens, Manifest, Template, Variant
+from export.models import PairModel
+from export.trained import Trained
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 -.,"
 SPECIAL = ("[CLS]", "[PAD]", "[SEP]", "[UNK]")
+DECODERS: dict[str, tuple[Any, Any]] = {
+    "qwen3": (Qwen3Config, Qwen3Model),
+    "llama": (LlamaConfig, LlamaModel),
+}
 SMALL = {"vocab_size": len(LETTERS) + len(SPECIAL), "pad_token_id": 1}
 
 
 def save_base(folder: Path, family: str, pooling: str | None = "mean", **files: Any) -> Path:
-    """A random base model of `family` ("bert", "roberta", "distilbert") with its files beside it;
-    `files` are more of them, by name without .json."""
+    """A random base model of `family` ("bert", "roberta", "distilbert", "qwen3", "llama") with its
+    files beside it; `files` are more of them, by name without .json."""
     torch.manual_seed(7)
     make_model(family).save_pretrained(folder)
-    tokenizer().save(str(folder / "tokenizer.json"))
+    (decoder_tokenizer() if family in DECODERS else tokenizer()).save(
+        str(folder / "tokenizer.json")
+    )
     contents: dict[str, Any] = {"tokenizer_config": {"model_max_length": 40}}
     if pooling is not None:
         kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
@@ -51,7 +64,7 @@ def save_base(folder: Path, family: str, pooling: str | None = "mean", **files: 
 
 
 def make_model(family: str) -> Any:
-    """Two layers of 32 dimensions; the weights are larger than usual, so that texts differ."""
+    """One or two layers of 32 dimensions; the weights are larger than usual: so texts differ."""
     if family == "distilbert":
         distil = DistilBertConfig(
             **SMALL, dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=64
@@ -59,6 +72,13 @@ def make_model(family: str) -> Any:
         return DistilBertModel(distil)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     shape = {**SMALL, **sizes, "intermediate_size": 64, "initializer_range": 0.3}
+    if family in DECODERS:
+        # One layer: a decoder's graph takes long to export. Heads of 8 are what fused
+        # attention cannot run.
+        size = 8 if family == "llama" else 16
+        heads = {"num_hidden_layers": 1, "num_key_value_heads": 1, "head_dim": size}
+        config, model = DECODERS[family]
+        return model(config(**{**shape, **heads}, max_position_embeddings=64))
     if family == "roberta":
         return RobertaModel(RobertaConfig(**shape, max_position_embeddings=66, type_vocab_size=1))
     return BertModel(BertConfig(**shape, max_position_embeddings=64))
@@ -71,9 +91,36 @@ def tokenizer() -> Tokenizer:
     made.normalizer = Lowercase()
     made.pre_tokenizer = Split(Regex("."), "isolated")
     made.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 2)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 0), ("[SEP]", 2)],
     )
     return made
+
+
+def decoder_tokenizer() -> Tokenizer:
+    """One token a letter, the two texts run on, and [SEP] at the end, as Qwen3-Embedding has it."""
+    made = tokenizer()
+    made.post_processor = TemplateProcessing(
+        single="$A [SEP]", pair="$A $B [SEP]", special_tokens=[("[SEP]", 2)]
+    )
+    return made
+
+
+def save_trained(
+    folder: Path, base: Path, pooling: str, categories: tuple[str, ...] = (), seed: int = 11
+) -> Path:
+    """What training leaves: the base with other weights, a pair head, and a category head."""
+    torch.manual_seed(seed)
+    trunk = AutoModel.from_pretrained(base)
+    with torch.no_grad():
+        for weight in trunk.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    pair_model = PairModel(trunk, pooling)  # type: ignore[arg-type]  # a test's literal
+    torch.nn.init.normal_(pair_model.head.weight)
+    head = torch.nn.Linear(trunk.config.hidden_size, len(categories)) if categories else None
+    Trained(pair_model, head, categories).save(folder)
+    return folder
 
 
 def manifest(**fields: Any) -> Manifest:

@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.build import calibrate
-from export.calibrate import (
-    ZERO_SHOT,
-    CalibrationError,
-    GradedCandidate,
-    GradedEvent,
-    fit_platt,
-    read_graded,
-)
+from export.calibrate import ZERO_SHOT, CalibrationError, fit_platt
+from export.graded import GradedCandidate, GradedEvent, calibrate, read_graded
 from export.session import open_session
 
 
@@ -101,7 +94,9 @@ def test_a_session_is_calibrated_through_its_own_template(small_bundle: Path) ->
     session = open_session(small_bundle, device="cpu")
     rising = {"shoe": 1.0, "shoes": 0.9, "9, 9": 0.2, "xylo": 0.0}
     falling = {title: 1.0 - grade for title, grade in rising.items()}
-    assert calibrate(session, [graded(rising)], "a test").slope > 0.0
+    calibration, blend = calibrate(session, [graded(rising)], "a test")
+    assert calibration.slope > 0.0
+    assert blend is None
     with pytest.raises(CalibrationError, match="is not positive"):
         calibrate(session, [graded(falling)], "a test")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from export import bundle
-from export.build import Order, build, prove
+from export.build import Order, build
 from export.bundle import BundleError, Goldens
 from export.golden_texts import TEXTS
-from export.precision import PRECISIONS, Precision
+from export.precision import PRECISIONS
+from export.proof import prove
 from export.session import Session, open_session
 from export.source import read_source
 from tests.export.models import save_base
@@ -160,15 +162,16 @@ def test_a_graph_that_is_not_the_trained_model_is_refused(
     small_bundle: Path, tmp_path: Path
 ) -> None:
     draft = Path(shutil.copytree(small_bundle, tmp_path / "draft"))
-    strict = Precision("", 0.0, 0.99999, 1e-4, None)
+    strict = dataclasses.replace(PRECISIONS["fp32"], max_error=0.0)
     goldens = Goldens.read(draft)
-    with pytest.raises(BundleError, match=r"fp32 is not the trained model: .*at most 0\)"):
-        prove(draft, bundle.read(draft), "fp32", strict, goldens)
+    with pytest.raises(BundleError, match=r"fp32 is not the trained model in vector: .*at most 0"):
+        prove(draft, bundle.read(draft), goldens, "fp32", strict)
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
 def test_other_devices_may_differ_more_than_the_builder(name: str) -> None:
     assert PRECISIONS[name].golden_tolerance > PRECISIONS[name].max_error
+    assert PRECISIONS[name].logit_tolerance > PRECISIONS[name].max_logit_error
 
 
 def modules(*kinds: str) -> list[dict[str, str]]:
@@ -177,11 +180,11 @@ def modules(*kinds: str) -> list[dict[str, str]]:
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("max pooling", {"pooling": "max"}, "pooling max; only mean and cls"),
+    ("max pooling", {"pooling": "max"}, "pooling max; only mean, cls and lasttoken"),
     (
         "two poolings",
         {"1_Pooling/config": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}},
-        "only mean and cls",
+        "only mean, cls and lasttoken",
     ),
     ("a dense layer", {"modules": modules("Transformer", "Pooling", "Dense")}, "Dense cannot be"),
     ("no pooling", {"modules": modules("Transformer")}, "names no Pooling"),
@@ -232,6 +235,7 @@ SOURCES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("no word on pooling", {"pooling": None}, {"pooling": "mean", "pooling_is_assumed": True}),
     ("a word on pooling", {"pooling": "cls"}, {"pooling": "cls", "pooling_is_assumed": False}),
+    ("a word on the last token", {"pooling": "lasttoken"}, {"pooling": "last"}),
     (
         "a flag of old",
         {"1_Pooling/config": {"pooling_mode_cls_token": True, "pooling_mode_max_tokens": False}},

@@ -125,7 +125,10 @@ def test_an_unknown_variant_is_refused(small_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        (lambda vector: vector + 0.01, r"differ by 0\.01 on cpu, variant fp32 tolerates 0\.0001"),
+        (
+            lambda vector: vector + 0.01,
+            r"differ by 0\.01 in vector on cpu, variant fp32 tolerates 0\.0001",
+        ),
         (lambda vector: vector * np.nan, "differ by nan"),
         (lambda vector: vector[:, :5], r"goldens are \(8, 5\), the graph gives \(8, 32\)"),
     ],

@@ -86,6 +86,14 @@ def test_a_policy_that_is_there_is_in_force_and_in_the_list() -> None:
     )
 
 
+@pytest.mark.parametrize(("policy", "expected"), [(None, 0.1), (0.0, 0.0), (0.5, 0.5)])
+def test_a_policys_exploration_goes_before_the_setting(
+    policy: float | None, expected: float
+) -> None:
+    policies = {"default": Policy(policy_id="default", explore=policy)}
+    assert joined(event(), Tables(policies=policies), explore=0.1).dials.explore == expected
+
+
 def test_over_long_texts_are_cut_and_counted() -> None:
     search = event([candidate(title="x" * 30, brand="y" * 30)], user_query="z" * 30)
     found = joined(search, max_text_chars=20)

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.ranking.model import Encoded, TokenBudget
-from worker.ranking.tokens import pack, unpack
+from worker.ranking.model import Encoded, PairTokens, TokenBudget
+from worker.ranking.tokens import pack, pack_pairs, unpack
 
 TOKENS = st.lists(st.lists(st.integers(1, 9), max_size=12), max_size=20)
 BUDGETS = st.builds(TokenBudget, padded_tokens=st.integers(1, 60), rows=st.integers(1, 8))
@@ -55,8 +55,24 @@ def test_unpacking_restores_the_order(tokens: list[list[int]], budget: TokenBudg
         (b, Encoded(np.array(b.rows, dtype=np.float32)[:, np.newaxis]))  # type: ignore[attr-defined]
         for b in batches
     ]
-    found = unpack(encoded, len(tokens))  # type: ignore[arg-type]
-    assert found.ravel().tolist() == list(range(len(tokens)))
+    found = unpack(encoded)  # type: ignore[arg-type]
+    assert [one.vector.tolist() for one in found] == [[row] for row in range(len(tokens))]
+
+
+@given(TOKENS, BUDGETS)
+def test_pairs_are_packed_like_texts_and_keep_their_token_types(
+    tokens: list[list[int]], budget: TokenBudget
+) -> None:
+    def tokenize(pairs: Sequence[tuple[str, str]]) -> list[PairTokens]:
+        return [(tokens[int(item)], [one % 2 for one in tokens[int(item)]]) for _, item in pairs]
+
+    batches = pack_pairs([("q", str(i)) for i in range(len(tokens))], tokenize, budget)
+    for batch, plain in zip(batches, packed(tokens, budget), strict=True):
+        assert batch.rows == plain.rows  # type: ignore[attr-defined]
+        assert (batch.input_ids == plain.input_ids).all()  # type: ignore[attr-defined]
+        assert (batch.attention_mask == plain.attention_mask).all()  # type: ignore[attr-defined]
+        assert batch.token_type_ids is not None
+        assert (batch.token_type_ids == batch.input_ids % 2).all()
 
 
 @given(TOKENS)

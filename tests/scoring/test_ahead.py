@@ -24,7 +24,7 @@ def test_the_whole_catalogue_is_read_once_a_few_at_a_time() -> None:
         embed(wanted, model)
         sizes.append(len(wanted))
     assert sizes == [AT_ONCE, AT_ONCE, 20 - 2 * AT_ONCE]
-    assert set(model.vectors) == {item.title for item in ITEMS.values() if item.title}
+    assert set(model.readings) == {item.title for item in ITEMS.values() if item.title}
 
 
 def test_another_model_and_a_grown_catalogue_are_read_from_the_start() -> None:
@@ -51,7 +51,7 @@ def test_an_idle_scheduler_reads_ahead_and_still_answers() -> None:
             lambda: model, Overlap(), Settings(), telemetry, time.monotonic, ahead
         )
         running = asyncio.create_task(scheduler.run())
-        while len(model.vectors) < 20:
+        while len(model.readings) < 20:
             await asyncio.sleep(0)
         search = joined(random_search(1, 6))
         answer = await scheduler.rank(search)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from export.bundle import Calibration
-from tests.factories import joined, random_search
+from tests.factories import PairOverlap, joined, random_search
 from worker.errors import WorkerFault
 from worker.events import RankedList
 from worker.ranking.model import Encoded, Model, TokenBatch
@@ -152,3 +152,34 @@ def test_timing_tells_queue_score_and_rank() -> None:
     answer: RankedList = serve(use, lambda: model)  # type: ignore[assignment]
     assert answer.timing_ms.queue >= 0.0
     assert answer.timing_ms.rank > 0.0
+
+
+def test_pairs_count_towards_a_micro_batch_and_are_counted() -> None:
+    sizes: list[int] = []
+
+    class Noting(PairOverlap):
+        def score(self, batch: TokenBatch) -> Encoded:
+            sizes.append(len(batch.rows))
+            return super().score(batch)
+
+    model, telemetry = Noting(), Telemetry()
+    searches = [
+        joined(random_search(seed, 10, query_id=f"q{seed}", user_query=f"hat {seed}"))
+        for seed in range(8)
+    ]
+
+    async def main() -> list[RankedList]:
+        settings = Settings(batch_texts=42)  # two searches of 1 + 10 texts and 10 pairs
+        scheduler = Scheduler(lambda: model, Overlap(), settings, telemetry, time.monotonic)
+        waiting = [asyncio.ensure_future(scheduler.rank(search)) for search in searches]
+        await asyncio.sleep(0)  # all are in the queue before the first batch closes
+        running = asyncio.create_task(scheduler.run())
+        answers = await asyncio.gather(*waiting)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return answers
+
+    answers = asyncio.run(main())
+    assert [a.list_id for a in answers] == [rerank([s], PairOverlap())[0].list_id for s in searches]
+    assert max(sizes) <= 22
+    assert telemetry.registry.get_sample_value("prismrank_pairs_total") == 80

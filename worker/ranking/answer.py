@@ -1,7 +1,8 @@
 """Scores and rules -> a RankedList: who stands where, and why.
 
 Order of a list: what the diversifier made of the candidates (pins at their places), then what a
-rule buried, then unknown items in event order. Blocked items are not in it.
+rule buried, then unknown items in event order. Blocked items are not in it. Exploration may then
+swap neighbours of the page that no rule has placed.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from worker import codec
 from worker.events import RankedItem, RankedList, Reason, Why
 from worker.ranking import rules
 from worker.ranking.diversify import diversify
+from worker.ranking.explore import explore
 from worker.ranking.join import Entry, JoinedSearch
-from worker.ranking.judge import engine_share, sigmoid
+from worker.ranking.judge import best_first, engine_share, sigmoid
 from worker.ranking.model import Doubles, Scores
 
 DECIMALS = 4
@@ -33,6 +35,7 @@ class Line:
     gain: float | None = None
     why: tuple[float, float] = (0.0, 0.0)  # relevance, diversity
     rule: str | None = None
+    fixed: bool = False  # exploration leaves it where it is
 
 
 def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
@@ -41,6 +44,7 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
     raw = scores.raw + np.asarray(placement.boosts)
     free, buried = _by_strength(search, raw, placement)
     utility = sigmoid(raw[free])
+    pinned = _pinned(placement, free)
     chosen = diversify(
         _taken(scores, free),
         utility,
@@ -48,15 +52,15 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
         search.dials.diversity,
         depth=min(len(free), search.event.k or len(free)),
         places=min(len(free), search.depth or len(free)),
-        pinned=_pinned(placement, free),
+        pinned=pinned,
     )
     gains = zip(chosen.relevance_gain.tolist(), chosen.diversity_gain.tolist(), strict=True)
     lines = [
-        _line(search, scores, placement, free[index], gain)
-        for index, gain in zip(chosen.order.tolist(), gains, strict=True)
+        _line(search, scores, placement, free[index], gain, fixed=place in pinned)
+        for place, (index, gain) in enumerate(zip(chosen.order.tolist(), gains, strict=True))
     ]
-    lines += [_line(search, scores, placement, index, None) for index in buried]
-    return _assembled(search, lines, placement.applied, model=model, reason=None)
+    lines += [_line(search, scores, placement, index, None, fixed=True) for index in buried]
+    return _assembled(search, lines, placement.applied, model=model, pair_count=scores.pair_count)
 
 
 def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedList:
@@ -77,24 +81,16 @@ def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedLi
         Line(search.entries[index], None, rule=placement.rule_of.get(index))
         for index in (*order, *buried)
     ]
-    return _assembled(search, lines, placement.applied, model=None, reason=reason)
+    return _assembled(search, lines, placement.applied, reason=reason)
 
 
 def _by_strength(
     search: JoinedSearch, strength: Doubles, placement: rules.Placement
 ) -> tuple[list[int], list[int]]:
-    """The free and the buried candidates, strongest first; ties by engine score, then position."""
-
-    def engine_score(index: int) -> float:
-        score = search.entries[index].item.score
-        return float("-inf") if score is None else score
-
-    best_first = sorted(
-        (index for index in range(len(search.entries)) if index not in placement.blocked),
-        key=lambda index: (-strength[index], -engine_score(index), index),
-    )
-    free = [index for index in best_first if index not in placement.buried]
-    return free, [index for index in best_first if index in placement.buried]
+    """The free and the buried candidates, strongest first."""
+    order = [row for row in best_first(search, strength) if row not in placement.blocked]
+    free = [row for row in order if row not in placement.buried]
+    return free, [row for row in order if row in placement.buried]
 
 
 def _taken(scores: Scores, rows: Sequence[int]) -> Scores:
@@ -130,6 +126,8 @@ def _line(
     placement: rules.Placement,
     index: int,
     gain: tuple[float, float] | None,
+    *,
+    fixed: bool,
 ) -> Line:
     return Line(
         entry=search.entries[index],
@@ -137,6 +135,7 @@ def _line(
         gain=None if gain is None else sum(gain),
         why=gain or (0.0, 0.0),
         rule=placement.rule_of.get(index),
+        fixed=fixed,
     )
 
 
@@ -145,19 +144,24 @@ def _assembled(
     lines: Iterable[Line],
     applied: tuple[str, ...],
     *,
-    model: str | None,
-    reason: Reason | None,
+    model: str | None = None,
+    pair_count: int = 0,
+    reason: Reason | None = None,
 ) -> RankedList:
     """The page that the event asks for, numbered and signed."""
     event = search.event
     hidden, recalls = _blocked_unknown(search)
     unknown = [
-        Line(entry, None if reason else 0.0, gain=0.0)
+        Line(entry, None if reason else 0.0, gain=0.0, fixed=True)
         for index, entry in enumerate(search.unknown)
         if index not in hidden
     ]
     start = event.offset or 0
     page = [*lines, *unknown][start : search.depth]
+    items = tuple(_item(line, place) for place, line in enumerate(page, start=start + 1))
+    if reason is None:
+        fixed = frozenset(item.rank for item, line in zip(items, page, strict=True) if line.fixed)
+        items = explore(items, event.query_id, search.dials.explore, fixed)
     answer = RankedList(
         query_id=event.query_id,
         list_id="",
@@ -172,7 +176,8 @@ def _assembled(
         degraded=reason is not None,
         reason=reason,
         candidate_count=len(event.candidates),
-        items=tuple(_item(line, place) for place, line in enumerate(page, start=start + 1)),
+        pair_count=pair_count,
+        items=items,
         unknown_items=tuple(entry.item.item_id for entry in search.unknown),
         repeated_items=search.repeated,
         rules_applied=(*applied, *(rule for rule in recalls if rule not in applied)),
@@ -200,6 +205,7 @@ def _item(line: Line, place: int) -> RankedItem:
         engine_score=item.score,
         sponsored=item.sponsored,
         ad_id=item.ad_id,
+        base_rank=place,
         shown_probability=1.0,
         why=Why(
             relevance=round(relevance, DECIMALS) + 0.0,

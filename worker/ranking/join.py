@@ -7,7 +7,7 @@ item without a title anywhere is unknown: it goes last, and is named.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -49,6 +49,8 @@ class Dials:
     profile_weight: float = 0.5
     max_text_chars: int = 2_000
     personalise: bool = True
+    pair_candidates: int = 64  # how many candidates a pair model reads, at most
+    explore: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ def _in_force(
 ) -> Dials:
     """Precedence: command-line flag, event, policy, setting."""
     policy = policy or Policy(policy_id="default")
-    return Dials(
+    return replace(
+        dials,
         diversity=_first(diversity, event.diversity, policy.diversity, dials.diversity),
         method=policy.method or dials.method,
         engine_weight=_first(policy.engine_weight, dials.engine_weight),
@@ -140,9 +143,7 @@ def _in_force(
             (ms for ms in (event.deadline_ms, policy.deadline_ms) if ms is not None),
             dials.deadline_ms,
         ),
-        profile_weight=dials.profile_weight,
-        max_text_chars=dials.max_text_chars,
-        personalise=dials.personalise,
+        explore=_first(policy.explore, dials.explore),
     )
 
 

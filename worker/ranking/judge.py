@@ -1,35 +1,68 @@
-"""Vectors -> what is known of one search's candidates: relevance, and P(category | item)."""
+"""The first stage, and the end of both: what is known of one search's candidates."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
+from worker.ranking.categories import brands, category_probabilities
 from worker.ranking.join import JoinedSearch
-from worker.ranking.model import Doubles, Floats, Model, Scores, Vector
-from worker.ranking.text import category_text, item_text, query_text
+from worker.ranking.model import Doubles, Floats, Model, Reading, Scores, Vector
+from worker.ranking.text import item_text, query_text
 
-CATEGORY_TEMPERATURE = 0.05
-"""Softmax temperature of cosines with category names (as CLIP's logit scale, Radford et al. 2021,
-section 2.3, there learned; here chosen for names of a few words)."""
 SATURATION = 1e-12  # probabilities are kept this far from 0 and 1 before a logit is taken
 
 
-def judge(search: JoinedSearch, vectors: Mapping[str, Vector], model: Model) -> Scores:
-    """Score the candidates of `search` from the vectors of its texts."""
-    dimensions = next(iter(vectors.values())).shape[0] if vectors else 0
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known so far of the n candidates of a search, aligned with them."""
+
+    vectors: Floats  # [n, d] unit length
+    cosine: Doubles  # [n] with the query, or with the taste where the query is empty
+    taste: Doubles  # [n] what the user's taste adds to the cosine
+    logits: Doubles | None  # [n] of P(relevant); None: there is neither a query nor a taste
+    pair_count: int = 0  # how many of the n the pair model read
+
+
+def first_stage(search: JoinedSearch, readings: Mapping[str, Reading], model: Model) -> Judged:
+    """The calibrated cosine of every candidate.
+
+    The taste moves items relative to each other: its cosine is centred over the candidates, so that
+    the level, which the calibration was fitted to, stays the query's.
+    """
+    dimensions = next(iter(readings.values())).vector.shape[0] if readings else 0
     items = np.empty((len(search.entries), dimensions), dtype=np.float32)
     for row, entry in enumerate(search.entries):
-        items[row] = vectors[item_text(entry.item, model.template)]
-    logits = _logits(search, items, vectors, model)
-    if logits is None:
+        items[row] = readings[item_text(entry.item, model.template)].vector
+    query = query_text(search, model.template)
+    direction = _taste(search, readings, model)
+    taste = np.zeros(len(items))
+    if query is not None:
+        cosine = cosines(items, readings[query].vector)
+        if direction is not None and len(items):
+            liking = cosines(items, direction)
+            taste = search.dials.profile_weight * (liking - liking.mean())
+    elif direction is not None:
+        cosine = cosines(items, direction)
+    else:
+        return Judged(items, taste, taste, logits=None)
+    logits = model.calibration.slope * (cosine + taste) + model.calibration.intercept
+    return Judged(items, cosine, taste, logits)
+
+
+def conclude(
+    search: JoinedSearch, judged: Judged, readings: Mapping[str, Reading], model: Model
+) -> Scores:
+    """What the list is made of."""
+    if judged.logits is None:
         raw, relevance = _engine_order(search), None
     else:
-        raw = _blended(logits, search)
+        raw = mixed(judged.logits, search)
         relevance = sigmoid(raw)
-    categories = _category_probabilities(search, items, vectors, model)
-    return Scores(raw, relevance, items, categories, _brands(search))
+    categories = category_probabilities(search, readings, model)
+    return Scores(raw, relevance, judged.vectors, categories, brands(search), judged.pair_count)
 
 
 def sigmoid(logits: Doubles) -> Doubles:
@@ -42,52 +75,49 @@ def cosines(items: Floats, vector: Vector) -> Doubles:
     return np.asarray((items * vector).sum(axis=1), dtype=np.float64)
 
 
-def engine_share(search: JoinedSearch) -> Doubles:
-    """The engine's scores of the candidates, moved to [0, 1]; 0 where there is none."""
+def engine_share(search: JoinedSearch, missing: float = 0.0, even: float = 1.0) -> Doubles:
+    """[n] the engine's scores of the candidates, moved to [0, 1] over the event.
+
+    `missing` where a candidate has none; `even` where all that have one have the same.
+    """
     scores = np.array([_engine_score(entry.item.score) for entry in search.entries])
     present = scores > -np.inf
     if not present.any():
-        return np.zeros(len(scores))
+        return np.full(len(scores), missing)
     low, high = scores[present].min() / 2, scores[present].max() / 2  # halves cannot overflow
     if high == low:
-        return present.astype(np.float64)
-    return np.where(present, (np.where(present, scores, 0) / 2 - low) / (high - low), 0.0)
+        return np.where(present, even, missing)
+    return np.where(present, (np.where(present, scores, 0) / 2 - low) / (high - low), missing)
+
+
+def mixed(logits: Doubles, search: JoinedSearch) -> Doubles:
+    """The engine's score, as far as the policy asks for it, mixed with P(relevant)."""
+    weight = search.dials.engine_weight
+    if weight == 0.0 or all(entry.item.score is None for entry in search.entries):
+        return logits
+    share = (1.0 - weight) * sigmoid(logits) + weight * engine_share(search)
+    share = np.clip(share, SATURATION, 1.0 - SATURATION)
+    return np.asarray(np.log(share / (1.0 - share)), dtype=np.float64)
+
+
+def best_first(search: JoinedSearch, strength: Doubles) -> list[int]:
+    """The candidates, strongest first; ties by engine score, then event position."""
+    scores = [_engine_score(entry.item.score) for entry in search.entries]
+    return sorted(range(len(scores)), key=lambda row: (-strength[row], -scores[row], row))
 
 
 def _engine_score(score: float | None) -> float:
     return -np.inf if score is None else score
 
 
-def _logits(
-    search: JoinedSearch, items: Floats, vectors: Mapping[str, Vector], model: Model
-) -> Doubles | None:
-    """The calibrated logit of relevance; None where there is neither a query nor a profile.
-
-    The profile moves items relative to each other: its cosine is centred over the candidates, so
-    that the level, which the calibration was fitted to, stays the query's.
-    """
-    query = query_text(search, model.template)
-    taste = _taste(search, vectors, model)
-    if query is not None:
-        cosine = cosines(items, vectors[query])
-        if taste is not None and len(items):
-            liking = cosines(items, taste)
-            cosine = cosine + search.dials.profile_weight * (liking - liking.mean())
-    elif taste is not None:
-        cosine = cosines(items, taste)
-    else:
-        return None
-    return model.calibration.slope * cosine + model.calibration.intercept
-
-
-def _taste(search: JoinedSearch, vectors: Mapping[str, Vector], model: Model) -> Vector | None:
+def _taste(search: JoinedSearch, readings: Mapping[str, Reading], model: Model) -> Vector | None:
     """The direction of the items that the user acted on, by their weights."""
     if not search.history:
         return None
     most = max(weight for _, weight in search.history)  # old tastes fade; the direction stays
     total = np.sum(
         [
-            weight / most * vectors[item_text(item, model.template)].astype(np.float64)
+            weight / most * readings[item_text(item, model.template)].vector.astype(np.float64)
             for item, weight in search.history
         ],
         axis=0,
@@ -96,59 +126,12 @@ def _taste(search: JoinedSearch, vectors: Mapping[str, Vector], model: Model) ->
     return np.asarray(total / length, dtype=np.float32) if length > 0 else None
 
 
-def _blended(logits: Doubles, search: JoinedSearch) -> Doubles:
-    """The engine's score, as far as the policy asks for it, mixed with P(relevant)."""
-    weight = search.dials.engine_weight
-    if weight == 0.0 or all(entry.item.score is None for entry in search.entries):
-        return logits
-    mixed = (1.0 - weight) * sigmoid(logits) + weight * engine_share(search)
-    mixed = np.clip(mixed, SATURATION, 1.0 - SATURATION)
-    return np.asarray(np.log(mixed / (1.0 - mixed)), dtype=np.float64)
-
-
 def _engine_order(search: JoinedSearch) -> Doubles:
     """Where only the engine's order is known, an item's Borda share is what it is worth.
 
     The logit of 1 - (i + 1/2) / n for the i-th by the engine's score, then by event position.
     """
-    scores = [_engine_score(entry.item.score) for entry in search.entries]
-    best_first = sorted(range(len(scores)), key=lambda row: (-scores[row], row))
-    share = np.empty(len(scores))
-    share[best_first] = 1.0 - (np.arange(len(scores)) + 0.5) / max(len(scores), 1)
+    count = len(search.entries)
+    share = np.empty(count)
+    share[best_first(search, np.zeros(count))] = 1.0 - (np.arange(count) + 0.5) / max(count, 1)
     return np.asarray(np.log(share / (1.0 - share)), dtype=np.float64)
-
-
-def _brands(search: JoinedSearch) -> Doubles:
-    """Which brand each item names, upper and lower case aside."""
-    names = [(entry.item.brand or "").strip().casefold() for entry in search.entries]
-    column = {name: i for i, name in enumerate(dict.fromkeys(name for name in names if name))}
-    table = np.zeros((len(names), len(column)))
-    for row, name in enumerate(names):
-        if name:
-            table[row, column[name]] = 1.0
-    return table
-
-
-def _category_probabilities(
-    search: JoinedSearch, items: Floats, vectors: Mapping[str, Vector], model: Model
-) -> Doubles:
-    """P(category | item): 1 for the category that an item names, else by the cosine with names.
-
-    Where there are no names to compare with, an item without a category has a row of zeros.
-    """
-    names = (model.categories or search.categories) if search.categories else ()
-    named = {entry.item.category for entry in search.entries if entry.item.category}
-    column = {name: i for i, name in enumerate(dict.fromkeys((*sorted(named), *names)))}
-    table = np.zeros((len(search.entries), len(column)))
-    unnamed = [row for row, entry in enumerate(search.entries) if not entry.item.category]
-    for row, entry in enumerate(search.entries):
-        if entry.item.category:
-            table[row, column[entry.item.category]] = 1.0
-    if names and unnamed:
-        directions = np.stack([vectors[category_text(name, model.template)] for name in names])
-        cosine = np.stack([cosines(directions, items[row]) for row in unnamed])
-        odds = np.exp((cosine - cosine.max(axis=1, keepdims=True)) / CATEGORY_TEMPERATURE)
-        table[np.ix_(unnamed, [column[name] for name in names])] = odds / odds.sum(
-            axis=1, keepdims=True
-        )
-    return table

@@ -6,28 +6,31 @@ The ONNX bundle, the weak honest ranker (`scoring.overlap`) and training's own m
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.bundle import Calibration, Template
+from export.bundle import Blend, Calibration, Template
 
 Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
 Vector: TypeAlias = Floats  # [d], unit length
+PairTokens: TypeAlias = tuple[Sequence[int], Sequence[int]]
+"""Token ids of a (query, item), special tokens included, and the token types of its pair form."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Texts as padded tokens. `rows[i]` says which of the packed texts row i is."""
+    """Texts, or pairs, as padded tokens. `rows[i]` says which of the packed ones row i is."""
 
     rows: tuple[int, ...]
     input_ids: Integers  # [n, s]
     attention_mask: Integers  # [n, s], 1 for a token and 0 for padding
+    token_type_ids: Integers | None = None  # [n, s], of pairs: 0 for the query's tokens, 1 after
 
     @property
     def padded_tokens(self) -> int:
@@ -40,6 +43,15 @@ class Encoded:
     """What an encoder gave for a TokenBatch, row by row."""
 
     vectors: Floats  # [n, d], unit length
+    categories: Floats | None = None  # [n, C] logits; None where there is no category head
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an encoder gave for one text, as it is remembered."""
+
+    vector: Vector  # [d], unit length
+    categories: Floats | None = None  # [C] logits; None where there is no category head
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,7 @@ class Scores:
     vectors: Floats  # [n, d] unit length
     categories: Doubles  # [n, C] P(category | item); a row of zeros where nothing is known
     brands: Doubles  # [n, B] 1 for the item's brand; a row of zeros where it names none
+    pair_count: int = 0  # how many of the n the pair model read
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,17 @@ class TokenBudget:
     rows: int = 64
 
 
+@dataclass(frozen=True, slots=True)
+class PairModel:
+    """The exact second stage: reads query and item together."""
+
+    template: Template
+    blend: Blend
+    tokenize: Callable[[Sequence[tuple[str, str]]], Sequence[PairTokens]]  # (query, item) texts
+    score: Callable[[TokenBatch], Floats]  # the effect: [n] logits; equal rows give equal ones
+    logits: MutableMapping[tuple[str, str], float]  # by (query, item) text: a bounded cache
+
+
 class Model(Protocol):
     """Turns tokens into vectors, and says what its numbers mean."""
 
@@ -68,8 +92,10 @@ class Model(Protocol):
     template: Template
     calibration: Calibration
     categories: tuple[str, ...]
+    category_head: bool  # whether it tells the `categories` of an item itself, as logits
     budget: TokenBudget
-    vectors: MutableMapping[str, Vector]  # rendered text -> its vector: a bounded cache
+    readings: MutableMapping[str, Reading]  # by rendered text: a bounded cache
+    pairs: PairModel | None  # None where there is only the first stage
 
     def tokenize(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """The token ids of each text, special tokens included, cut at the model's maximum."""

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from worker.events import RankedList, Reason
 from worker.ranking import answer
 from worker.ranking.join import JoinedSearch
-from worker.ranking.judge import judge
-from worker.ranking.model import Model, Vector
+from worker.ranking.judge import conclude, first_stage
+from worker.ranking.model import Model, Reading, Vector
+from worker.ranking.pairs import second_stage
 from worker.ranking.text import texts
 from worker.ranking.tokens import pack, unpack
 
@@ -26,27 +27,41 @@ def rerank(
     searches: Sequence[JoinedSearch], model: Model, lap: Callable[[str], None] = no_lap
 ) -> tuple[RankedList, ...]:
     """One list a search, in their order. `lap` is told when a stage ends: "score", then "rank"."""
-    vectors = embed(texts(searches, model.template, model.categories), model)
+    readings = read(needed(searches, model), model)
+    judged = [first_stage(search, readings, model) for search in searches]
+    judged = second_stage(searches, judged, model)
     lap("score")
     lists = tuple(
-        answer.rank(search, judge(search, vectors, model), model.digest) for search in searches
+        answer.rank(search, conclude(search, one, readings, model), model.digest)
+        for search, one in zip(searches, judged, strict=True)
     )
     lap("rank")
     return lists
 
 
-def embed(wanted: Sequence[str], model: Model) -> Mapping[str, Vector]:
-    """The vector of every text: from the model's cache, or through the model, in token batches."""
-    known = {text: vector for text in wanted if (vector := model.vectors.get(text)) is not None}
+def needed(searches: Sequence[JoinedSearch], model: Model) -> tuple[str, ...]:
+    """The texts that the model's encoder must have read before these searches can be judged."""
+    return texts(searches, model.template, model.categories, model.category_head)
+
+
+def read(wanted: Sequence[str], model: Model) -> Mapping[str, Reading]:
+    """What the encoder gives for each text: remembered, or through the model in token batches."""
+    known = {text: one for text in wanted if (one := model.readings.get(text)) is not None}
     unseen = [text for text in wanted if text not in known]
     batches = pack(unseen, model.tokenize, model.budget)
-    fresh = unpack(((batch, model.score(batch)) for batch in batches), len(unseen))
-    for text, vector in zip(unseen, fresh, strict=True):
-        known[text] = model.vectors[text] = vector
+    fresh = unpack((batch, model.score(batch)) for batch in batches)
+    for text, one in zip(unseen, fresh, strict=True):
+        known[text] = model.readings[text] = one
     return known
+
+
+def embed(wanted: Sequence[str], model: Model) -> Mapping[str, Vector]:
+    """The vector of every text."""
+    return {text: one.vector for text, one in read(wanted, model).items()}
 
 
 def fall_back(search: JoinedSearch, weak: Model, reason: Reason) -> RankedList:
     """The list of a search that no model could score in time, with `weak` standing in."""
-    vectors = embed(texts((search,), weak.template, weak.categories), weak)
-    return answer.fall_back(search, judge(search, vectors, weak), reason)
+    readings = read(needed((search,), weak), weak)
+    scores = conclude(search, first_stage(search, readings, weak), readings, weak)
+    return answer.fall_back(search, scores, reason)

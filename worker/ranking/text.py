@@ -5,7 +5,7 @@ Training takes the same road, so what is learned is what is served.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from export.bundle import Template
@@ -47,12 +47,24 @@ def category_text(name: str, template: Template) -> str:
     return template.item_before + name
 
 
+def pair_texts(
+    search: JoinedSearch, rows: Iterable[int], template: Template
+) -> list[tuple[str, str]]:
+    """The texts of the query and of some candidates, as a pair model reads them together."""
+    query = template.query(search.event.user_query)
+    return [(query, item_text(search.entries[row].item, template)) for row in rows]
+
+
 def texts(
-    searches: Sequence[JoinedSearch], template: Template, categories: tuple[str, ...]
+    searches: Sequence[JoinedSearch],
+    template: Template,
+    categories: tuple[str, ...],
+    category_head: bool = False,
 ) -> tuple[str, ...]:
     """Every text whose vector these searches need, each once, in order of first need.
 
-    `categories` are the model's own; where it has none, those of the search stand in.
+    `categories` are the model's own; where it has none, those of the search stand in. A model with
+    a category head needs no names.
     """
     wanted: dict[str, None] = {}
     for search in searches:
@@ -62,7 +74,7 @@ def texts(
             wanted[item_text(entry.item, template)] = None
         for item, _ in search.history:
             wanted[item_text(item, template)] = None
-        if search.categories:
+        if search.categories and not category_head:
             for name in categories or search.categories:
                 wanted[category_text(name, template)] = None
     return tuple(wanted)

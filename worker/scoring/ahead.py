@@ -27,7 +27,7 @@ class Ahead:
 
     def __call__(self, model: Model) -> Sequence[str]:
         """The next few texts; none when all are read, or the cache is full."""
-        if len(model.vectors) >= self._capacity:
+        if len(model.readings) >= self._capacity:
             return ()
         if model is not self._model or len(self._items) != self._seen:
             self._model, self._seen = model, len(self._items)
@@ -37,5 +37,5 @@ class Ahead:
     @staticmethod
     def _unread(model: Model, items: Sequence[Item]) -> Iterator[str]:
         for item in items:
-            if item.title and (text := item_text(item, model.template)) not in model.vectors:
+            if item.title and (text := item_text(item, model.template)) not in model.readings:
                 yield text

@@ -13,8 +13,10 @@ from pathlib import Path
 from export import registry as registries
 from export import session as sessions
 from export.bundle import BundleError
-from worker.ranking.encoder import Encoder, nobody
-from worker.ranking.rerank import embed
+from worker.ranking.bundled import Bundled, nobody
+from worker.ranking.model import Model
+from worker.ranking.pairs import read_pairs
+from worker.ranking.rerank import read
 from worker.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -23,14 +25,25 @@ WARM_LENGTHS = (1, 4, 8, 16, 32, 64, 128)  # words: a graph's first run at a len
 
 def open_model(
     folder: Path, settings: Settings, tell: Callable[[int], None] = nobody
-) -> tuple[Encoder, sessions.Session]:
+) -> tuple[Bundled, sessions.Session]:
     """A model ready to serve: verified, its goldens replayed on this device, warm."""
     session = sessions.open_session(folder, settings.variant, settings.device, settings.threads)
     sessions.replay(session)
-    model = Encoder(session, settings.cached_vectors, settings.budget, tell)
-    embed([" ".join(["shoe"] * length) for length in WARM_LENGTHS], model)
-    model.vectors.clear()
+    model = Bundled(
+        session, settings.cached_vectors, settings.budget, tell, settings.cached_pairs
+    )
+    warm_up(model)
     return model, session
+
+
+def warm_up(model: Model) -> None:
+    """Run every graph once at each length, and forget what was read."""
+    titles = [" ".join(["shoe"] * length) for length in WARM_LENGTHS]
+    for title in titles:
+        read([title], model)
+        if model.pairs is not None:
+            read_pairs([("shoe", title)], model.pairs, model.budget)
+    model.readings.clear()
 
 
 class Live:
@@ -46,7 +59,7 @@ class Live:
         self._registry = registries.Registry(settings.registry)
         self._took = took  # told of every swap: result, digest, device, variant
         self._refused: str | None = None
-        self.model: Encoder | None = None
+        self.model: Bundled | None = None
 
     def poll(self) -> bool:
         """Look at the alias; take up a bundle that is new. True where the model changed."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from export.bundle import Calibration, Template
 from worker.ranking.cache import Bounded
-from worker.ranking.model import Encoded, TokenBatch, TokenBudget, Vector
+from worker.ranking.model import Encoded, PairModel, Reading, TokenBatch, TokenBudget
 from worker.ranking.rules import words
 
 DIMENSIONS = 512
@@ -28,10 +28,12 @@ class Overlap:
     template = Template()
     calibration = Calibration(slope=1.0, intercept=0.0, origin="none: the overlap itself")
     categories: tuple[str, ...] = ()
+    category_head = False
+    pairs: PairModel | None = None
     budget = TokenBudget(padded_tokens=1 << 16, rows=1_024)
 
     def __init__(self, cached_vectors: int = 10_000) -> None:
-        self.vectors: MutableMapping[str, Vector] = Bounded(cached_vectors)
+        self.readings: MutableMapping[str, Reading] = Bounded(cached_vectors)
 
     def tokenize(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """A number in [2, DIMENSIONS) for each distinct word."""

@@ -1,8 +1,8 @@
 """One scoring thread, fed with micro-batches: what waits while it works is its next batch.
 
-A batch closes when the scorer is idle, or at `batch_texts` unseen texts, or at `batch_events`; so
-sparse traffic waits for nothing. A search whose deadline comes first, in the queue or in the
-model, is answered in the fallback order at once.
+A batch closes when the scorer is idle, or at `batch_texts` unseen texts and pairs, or at
+`batch_events`; so sparse traffic waits for nothing. A search whose deadline comes first, in the
+queue or in the model, is answered in the fallback order at once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from worker.errors import WorkerFault
 from worker.events import RankedList, Reason, TimingMs
 from worker.ranking.join import JoinedSearch
 from worker.ranking.model import Model
-from worker.ranking.rerank import embed, fall_back, rerank
-from worker.ranking.text import texts
+from worker.ranking.pairs import pair_count
+from worker.ranking.rerank import fall_back, needed, read, rerank
 from worker.settings import Settings
 from worker.telemetry import Telemetry
 
@@ -110,7 +110,7 @@ class Scheduler:
     def _embed_ahead(self, model: Model) -> bool:
         """On the scoring thread; whether there was anything left to do."""
         wanted = self._ahead(model)
-        embed(wanted, model)
+        read(wanted, model)
         return bool(wanted)
 
     async def _each_alone(self, batch: Sequence[Waiting], model: Model) -> None:
@@ -135,15 +135,17 @@ class Scheduler:
     def _close_batch(self) -> list[Waiting]:
         """What is scored next: searches in their order, until the budget is met."""
         batch: list[Waiting] = []
-        model, unseen = self._model(), 0
+        model, work = self._model(), 0
         while self._queue and len(batch) < self._settings.batch_events:
             waiting = self._queue[0]
             if not waiting.answer.done():  # else its deadline came, and it is answered
-                wanted = texts((waiting.search,), model.template, model.categories)
-                fresh = sum(text not in model.vectors for text in wanted)
-                if batch and unseen + fresh > self._settings.batch_texts:
+                wanted = needed((waiting.search,), model)
+                fresh = sum(text not in model.readings for text in wanted)
+                pairs = pair_count(waiting.search, model)
+                if batch and work + fresh + pairs > self._settings.batch_texts:
                     break
-                unseen += fresh
+                work += fresh + pairs
+                self._telemetry.pairs.inc(pairs)
                 self._telemetry.vectors.labels("no").inc(fresh)
                 self._telemetry.vectors.labels("yes").inc(len(wanted) - fresh)
                 batch.append(waiting)

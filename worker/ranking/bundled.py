@@ -1,4 +1,4 @@
-"""A bundle's encoder as a `Model`: the same for the worker, the `rerank` command and training."""
+"""A bundle's graphs as a `Model`: the same for the worker, the `rerank` command and training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from export.bundle import Manifest
 from worker.ranking.cache import Bounded
-from worker.ranking.model import Encoded, TokenBatch, TokenBudget, Vector
+from worker.ranking.model import (
+    Encoded,
+    Floats,
+    PairModel,
+    PairTokens,
+    Reading,
+    TokenBatch,
+    TokenBudget,
+)
 
 
 class Session(Protocol):
@@ -24,6 +32,9 @@ class Session(Protocol):
     def tokenize(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """The token ids of each text."""
 
+    def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> Sequence[PairTokens]:
+        """The token ids of each pair, and which of its texts each token is of."""
+
     def run(self, graph: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The outputs of a graph by name."""
 
@@ -32,8 +43,8 @@ def nobody(_tokens: int) -> None:
     """Nobody counts the tokens."""
 
 
-class Encoder:
-    """The first stage: a text becomes a unit vector, once, and is remembered."""
+class Bundled:
+    """The encoder reads a text once and remembers it; the pair model is there once trained."""
 
     def __init__(
         self,
@@ -41,6 +52,7 @@ class Encoder:
         cached_vectors: int = 100_000,
         budget: TokenBudget | None = None,
         tell: Callable[[int], None] = nobody,
+        cached_pairs: int = 100_000,
     ) -> None:
         """`tell` hears of the padded tokens of every call."""
         manifest = session.manifest
@@ -50,11 +62,31 @@ class Encoder:
         self.template = manifest.template
         self.calibration = manifest.calibration
         self.categories = manifest.categories
+        self.category_head = "category" in manifest.outputs
         self.budget = budget or TokenBudget()
-        self.vectors: MutableMapping[str, Vector] = Bounded(cached_vectors)
+        self.readings: MutableMapping[str, Reading] = Bounded(cached_vectors)
+        self.pairs: PairModel | None = None
+        if manifest.pair_template is not None and manifest.blend is not None:
+            self.pairs = PairModel(
+                manifest.pair_template,
+                manifest.blend,
+                session.tokenize_pairs,
+                self._score_pairs,
+                Bounded(cached_pairs),
+            )
 
     def score(self, batch: TokenBatch) -> Encoded:
         """Run the encoder graph over a batch."""
+        found = self._ask("encoder", batch)
+        return Encoded(found["vector"], found["category"] if self.category_head else None)
+
+    def _score_pairs(self, batch: TokenBatch) -> Floats:
+        """Run the pair graph over a batch: [n] logits."""
+        return self._ask("model", batch)["relevance"]
+
+    def _ask(self, graph: str, batch: TokenBatch) -> dict[str, NDArray[Any]]:
         self._tell(batch.padded_tokens)
         arrays = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        return Encoded(vectors=self._run("encoder", arrays)["vector"])
+        if batch.token_type_ids is not None:
+            arrays["token_type_ids"] = batch.token_type_ids
+        return self._run(graph, arrays)
