@@ -27,6 +27,10 @@ class ClickModel:
         """
         return float((1.0 / position) ** self.eta)
 
+    def examinations(self, depth: int) -> tuple[float, ...]:
+        """The truth that an estimate is held against: P(examined) at positions 1 to `depth`."""
+        return tuple(self.examination(position) for position in range(1, depth + 1))
+
     def attraction(self, relevance: float) -> float:
         """P(click | examined), linear in relevance from `noise` to `most`."""
         return self.noise + (self.most - self.noise) * relevance

@@ -44,6 +44,18 @@ class Intents:
             return _by_title(item, random)
         return self._worded(item, category, random.choices(KINDS, KIND_WEIGHTS)[0], random)
 
+    def narrow(self, random: Random) -> Intent:
+        """A need in words that `draw` never puts together: brand, trait and category at once."""
+        category = random.choice(self._market.categories)
+        item = random.choice(self._market.of_category[category])
+        described = sorted(traits(item))
+        if not category:
+            return _by_title(item, random, length=3)
+        trait = random.choice(described) if described else None
+        told = " ".join(word for word in ("new", item.brand, trait, category) if word)
+        only = frozenset({category})
+        return Intent(query=told, categories=only, brand=item.brand, trait=trait)
+
     def _worded(self, item: Item, category: str, kind: str, random: Random) -> Intent:
         only = frozenset({category})
         described = sorted(traits(item))
@@ -81,11 +93,11 @@ def _word_share(intent: Intent, item: Item) -> float:
     return len(asked & item_words(item)) / len(asked) if asked else 0.0
 
 
-def _by_title(item: Item, random: Random) -> Intent:
-    """For items without categories: two words of a title are the need."""
+def _by_title(item: Item, random: Random, length: int = 2) -> Intent:
+    """For items without categories: `length` words of a title are the need."""
     told = [word for word in words(item.title or "") if word.isalpha()] or [item.item_id]
-    start = random.randrange(max(len(told) - 1, 1))
-    return Intent(query=" ".join(told[start : start + 2]), categories=frozenset())
+    start = random.randrange(max(len(told) - length + 1, 1))
+    return Intent(query=" ".join(told[start : start + length]), categories=frozenset())
 
 
 def _broad(categories: list[str]) -> dict[str, tuple[str, frozenset[str]]]:

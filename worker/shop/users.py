@@ -29,6 +29,7 @@ class User:
     brands: frozenset[str]
     traits: frozenset[str]
     price_level: float
+    bot: bool = False  # a machine: it clicks whatever it is shown
 
 
 class Market:
@@ -57,9 +58,10 @@ class Market:
 
     def users(self, count: int, seed: int = 0) -> tuple[User, ...]:
         """`count` users, each with tastes that this catalogue can serve."""
-        return tuple(self._user(f"u-{n:04d}", Random(f"user {seed} {n}")) for n in range(count))
+        return tuple(self.user(f"u-{n:04d}", Random(f"user {seed} {n}")) for n in range(count))
 
-    def _user(self, user_id: str, random: Random) -> User:
+    def user(self, user_id: str, random: Random) -> User:
+        """One user, with tastes drawn by `random`."""
         weights = [len(self.of_category[name]) ** 0.5 for name in self.categories]
         chosen = dict.fromkeys(random.choices(self.categories, weights, k=CATEGORIES))
         brands: set[str] = set()

@@ -6,7 +6,7 @@ Pure and seeded: the same seed gives the same visits on the same catalogue, and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Final
@@ -17,11 +17,12 @@ from worker.events import (
     HistoryEntry,
     Item,
     ObjectRef,
-    Position,
     SearchEvent,
 )
 from worker.shop.clicks import ClickModel
+from worker.shop.drift import Drift, moved, trends_in
 from worker.shop.engine import FEWEST, MOST, Engine
+from worker.shop.habits import Habits, Page, react
 from worker.shop.intents import Intent, Intents, match
 from worker.shop.users import Market, User
 
@@ -29,7 +30,7 @@ TASTE: Final = 0.5  # of relevance; the rest is for being what was asked for
 PAST_ACTIONS: Final = 16
 PAST_DAYS: Final = 14.0
 CONSIDERED: Final = 24  # items that a user compared before each past action
-ADD_TO_CART, PURCHASE = 0.35, 0.4  # chance after a click and after an add_to_cart, if relevant
+BOTS: Final = 3  # machines, where there are any
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +51,32 @@ class Shop:
         seed: int = 0,
         users: int = 200,
         click_model: ClickModel | None = None,
+        habits: Habits | None = None,
+        drift: Drift | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.market = Market(catalogue)
         self.users = self.market.users(users, seed)
         self.click_model = click_model or ClickModel()
+        self.habits = habits or Habits()
+        self._drift = drift or Drift()
         self._engine = Engine(catalogue, seed)
         self._intents = Intents(self.market)
         self._seed = seed
+        self._periods = {0: self.users}
 
-    def visit(self, n: int, now: datetime) -> Visit:
-        """The n-th visit: a user with a need, as a search event with 20 to 200 candidates."""
+    def visit(self, n: int, now: datetime, period: int = 0) -> Visit:
+        """The n-th visit: a user with a need, as a search event with 20 to 200 candidates.
+
+        `period` says how far users and needs have drifted; the first is 0.
+        """
         random = Random(f"visit {self._seed} {n}")
-        user = random.choice(self.users)
+        user = random.choice(self.users_in(period))
         intent = self._intents.draw(user, random)
         size = round(FEWEST * (MOST / FEWEST) ** random.random())
+        # Chances of their own, so that what is switched off moves nothing else.
+        user = self._machine(n) or user
+        intent = self._trend(n, period) or intent
         event = SearchEvent(
             query_id=f"q-{self._seed}-{n:06d}",
             user_query=intent.query,
@@ -73,6 +85,27 @@ class Shop:
             candidates=self._engine.search(intent.query, size),
         )
         return Visit(user, intent, event)
+
+    def users_in(self, period: int) -> tuple[User, ...]:
+        """The users, with the tastes that they have in a period."""
+        if period not in self._periods:
+            before = self.users_in(period - 1)
+            self._periods[period] = moved(before, self.market, self._drift, self._seed, period)
+        return self._periods[period]
+
+    def _machine(self, n: int) -> User | None:
+        """The bot that makes the n-th visit, if one does."""
+        random = Random(f"bot {self._seed} {n}")
+        if random.random() >= self.habits.bots:
+            return None
+        return replace(self.users[0], user_id=f"bot-{random.randrange(BOTS)}", bot=True)
+
+    def _trend(self, n: int, period: int) -> Intent | None:
+        """The trend that the n-th visit follows, if it follows one."""
+        random = Random(f"trend {self._seed} {n}")
+        if not period or random.random() >= self._drift.trending:
+            return None
+        return random.choice(trends_in(period, self._intents, self._drift, self._seed))
 
     def browse(self, n: int, now: datetime, size: int = MOST // 2) -> Visit:
         """The n-th visit of a page without a query: best sellers, and taste alone decides."""
@@ -100,23 +133,16 @@ class Shop:
     ) -> tuple[Behaviour, ...]:
         """What the user does with the list as shown: clicks, and what may follow a click."""
         # Of the visit alone: the same list is clicked in the same way, whoever asks.
-        random = Random(f"react {self._seed} {visit.event.query_id}")
+        seed = f"react {self._seed} {visit.event.query_id}"
         relevances = [self.relevance(visit, item_id) for item_id in shown]
-        done: list[Behaviour] = []
-        for position in self.click_model.clicks(random, relevances):
-            for action in _actions(random, relevances[position - 1]):
-                at = now + timedelta(milliseconds=len(done))
-                done.append(_behaviour(visit, action, shown[position - 1], position, list_id, at))
-        return tuple(done)
+        page = Page(visit.event, shown, list_id, now)
+        return react(page, relevances, self.click_model, self.habits, seed, visit.user.bot)
 
     def impressions(
         self, visit: Visit, shown: Sequence[str], list_id: str | None, now: datetime
     ) -> tuple[Behaviour, ...]:
         """The page's own report of what it showed: one UBI impression an item."""
-        return tuple(
-            _behaviour(visit, "impression", item_id, position, list_id, now)
-            for position, item_id in enumerate(shown, start=1)
-        )
+        return Page(visit.event, shown, list_id, now).impressions()
 
     def past(self, user: User, now: datetime, actions: int = PAST_ACTIONS) -> tuple[Behaviour, ...]:
         """What a user did in the two weeks before `now`, oldest first: choices to their taste."""
@@ -151,30 +177,4 @@ def history(behaviours: Sequence[Behaviour]) -> tuple[HistoryEntry, ...]:
         )
         for done in behaviours
         if done.event_attributes.object is not None
-    )
-
-
-def _actions(random: Random, relevance: float) -> tuple[str, ...]:
-    """A click, and as far as the item pleases, what follows it."""
-    if random.random() >= ADD_TO_CART * relevance:
-        return ("click",)
-    if random.random() >= PURCHASE * relevance:
-        return ("click", "add_to_cart")
-    return ("click", "add_to_cart", "purchase")
-
-
-def _behaviour(
-    visit: Visit, action: str, item_id: str, position: int, list_id: str | None, at: datetime
-) -> Behaviour:
-    return Behaviour(
-        action_name=action,
-        query_id=visit.event.query_id,
-        user_id=visit.user.user_id,
-        user_query=visit.event.user_query,
-        timestamp=at,
-        event_attributes=EventAttributes(
-            object=ObjectRef(object_id=item_id),
-            position=Position(ordinal=position),
-            list_id=list_id,
-        ),
     )
