@@ -1,0 +1,141 @@
+"""What of a model learns: by gradients, on small models of four families."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from export.models import PairModel
+from tests.export.models import make_model
+from training.recipe import Recipe
+from training.tuning import BadRecipe, merge, optimiser, prepare, schedule
+
+FAMILIES = ("bert", "roberta", "distilbert", "qwen3")
+
+
+def prepared(family: str = "bert", **dials: Any) -> Any:
+    torch.manual_seed(3)
+    trunk = make_model(family).eval()
+    prepare(trunk, Recipe(**dials))
+    return trunk
+
+
+def output(trunk: Any) -> torch.Tensor:
+    tokens = torch.arange(4, 24).reshape(2, 10)
+    found: torch.Tensor = trunk(tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
+    return found
+
+
+def learning(trunk: Any) -> set[str]:
+    """The parameters that a backward pass gives a gradient."""
+    output(trunk).square().sum().backward()
+    return {name for name, each in trunk.named_parameters() if each.grad is not None}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_full_tuning_leaves_the_embeddings_unless_asked(family: str) -> None:
+    names = learning(prepared(family))
+    assert not any("embed" in name for name in names)
+    assert any(".0." in name for name in names)
+    assert any("embed" in name for name in learning(prepared(family, freeze_embeddings=False)))
+
+
+@pytest.mark.parametrize("family", FAMILIES[:3])
+def test_frozen_tuning_leaves_the_lower_half(family: str) -> None:
+    names = learning(prepared(family, tuning="frozen"))
+    assert not any("embed" in name or ".0." in name for name in names)
+    assert any(".1." in name for name in names)
+
+
+def test_the_number_of_frozen_layers_can_be_set() -> None:
+    assert any(".0." in name for name in learning(prepared(tuning="frozen", frozen_layers=0)))
+    with pytest.raises(BadRecipe, match="frozen_layers 3: expected at most the 2 layers"):
+        prepared(tuning="frozen", frozen_layers=3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lora_learns_its_factors_alone_and_merges_into_the_same_model(family: str) -> None:
+    trunk = prepared(family, tuning="lora", lora_rank=2)
+    before = output(prepared(family))
+    torch.testing.assert_close(output(trunk), before, msg="fresh factors add nothing")
+    names = learning(trunk)
+    assert names
+    assert all("lora_" in name for name in names)
+    with torch.no_grad():
+        for name, each in trunk.named_parameters():
+            if "lora_B" in name:
+                each.normal_(std=0.1)
+    trunk.eval()
+    adapted = output(trunk)
+    assert not torch.allclose(adapted, before, atol=1e-3)
+    merge(trunk)
+    torch.testing.assert_close(output(trunk), adapted, atol=1e-5, rtol=1e-4)
+    assert set(trunk.state_dict()) == set(make_model(family).state_dict())
+
+
+def test_merging_a_model_without_factors_changes_nothing() -> None:
+    trunk = prepared()
+    merge(trunk)
+    torch.testing.assert_close(output(trunk), output(prepared()))
+
+
+def test_loras_targets_are_ends_of_names() -> None:
+    names = learning(prepared(tuning="lora", lora_targets=("query", "value")))
+    assert all(".query." in name or ".value." in name for name in names)
+    with pytest.raises(BadRecipe, match=r"lora_targets \['q_proj'\]: expected ends of .*query"):
+        prepared(tuning="lora", lora_targets=("q_proj",))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dropout_is_the_recipes_where_it_says_so(family: str) -> None:
+    torch.manual_seed(0)
+    off = prepared(family, dropout=0.0).train()
+    torch.testing.assert_close(output(off), output(off))
+    on = prepared(family, dropout=0.5).train()
+    assert not torch.allclose(output(on), output(on))
+
+
+def test_each_part_has_its_own_rate_and_only_matrices_decay() -> None:
+    model = PairModel(prepared(), "mean")
+    recipe = Recipe(learning_rate=1e-5, head_learning_rate=1e-3, category_learning_rate=1e-2)
+    steps = optimiser(model.trunk, model.head, torch.nn.Linear(32, 3), recipe)
+    rates = [(group["lr"], group["weight_decay"]) for group in steps.param_groups]
+    assert rates == [(1e-5, 0.01), (1e-5, 0.0), (1e-3, 0.0), (1e-2, 0.0)]
+    assert all(each.ndim > 1 for each in steps.param_groups[0]["params"])
+
+
+def test_either_optimiser_descends() -> None:
+    for name in ("adamw", "sgd"):
+        model = PairModel(prepared(), "mean")
+        recipe = Recipe(optimiser=name, learning_rate=1e-3)  # type: ignore[arg-type]  # a test's literal
+        steps = optimiser(model.trunk, model.head, None, recipe)
+        tokens = torch.arange(4, 24).reshape(2, 10)
+        losses = []
+        for _ in range(8):
+            loss = (model(tokens, torch.ones_like(tokens)) - 1.0).square().mean()
+            losses.append(loss.item())
+            steps.zero_grad()
+            loss.backward()
+            steps.step()
+        assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        ("linear", [0.0, 0.5, 1.0, 0.75, 0.5, 0.25]),
+        ("constant", [0.0, 0.5, 1.0, 1.0, 1.0, 1.0]),
+        ("cosine", [0.0, 0.5, 1.0, 0.8536, 0.5, 0.1464]),
+    ],
+)
+def test_rates_rise_in_the_warm_up_and_follow_the_schedule(name: Any, rates: list[float]) -> None:
+    steps = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    course = schedule(steps, 6, Recipe(schedule=name, warmup=0.34))
+    found = []
+    for _ in range(6):
+        found.append(steps.param_groups[0]["lr"])
+        steps.step()
+        course.step()
+    assert found == pytest.approx(rates, abs=1e-3)

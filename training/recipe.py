@@ -1,0 +1,126 @@
+"""How a model is fine-tuned: every dial of it, checked once. Knows no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Meta, Struct
+
+Loss: TypeAlias = Literal["bce", "listnet", "lambda"]
+Combine: TypeAlias = Literal["sum", "chebyshev", "pareto"]
+Tuning: TypeAlias = Literal["full", "frozen", "lora"]
+
+
+class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The dials of one fine-tuning. Raises ValueError where two of them contradict each other."""
+
+    loss: Annotated[
+        Loss, Meta(description="of relevance: bce judges pairs, listnet and lambda whole lists")
+    ] = "bce"
+    grade_scale: Annotated[
+        float,
+        Meta(gt=0, description="what the grade 1 stands for in listnet's and lambda's exponents"),
+    ] = 4.0
+    depth: Annotated[int, Meta(ge=1, description="how many places lambda's nDCG looks at")] = 10
+    diversity_weight: Annotated[
+        float, Meta(ge=0, le=1, description="a in L = a L_div + (1 - a) L_rel; 0 leaves L_div out")
+    ] = 0.0
+    novelty: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="alpha of alpha-DCG: what a category loses once it was shown"),
+    ] = 0.5
+    temperature: Annotated[
+        float, Meta(gt=0, description="of L_div's soft ranks, in logits; lower is nearer to ranks")
+    ] = 0.2
+    combine: Annotated[
+        Combine, Meta(description="how the two objectives become one: sum, chebyshev or pareto")
+    ] = "sum"
+
+    pooling: Annotated[
+        Literal["auto", "mean", "cls", "last"],
+        Meta(description="a pair's state; auto: as the base was trained, last for causal models"),
+    ] = "auto"
+    tuning: Annotated[
+        Tuning, Meta(description="what learns: full, frozen (the upper layers) or lora")
+    ] = "full"
+    freeze_embeddings: Annotated[
+        bool, Meta(description="the word vectors keep still, whatever else learns")
+    ] = True
+    frozen_layers: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="of `frozen`, from the lowest; null for half of them"),
+    ] = None
+    lora_rank: Annotated[int, Meta(ge=1, description="rank of LoRA's two factors")] = 16
+    lora_alpha: Annotated[int, Meta(ge=1, description="LoRA's scale, times the rank")] = 32
+    lora_targets: Annotated[
+        tuple[str, ...], Meta(description="ends of module names; empty: every linear layer")
+    ] = ()
+
+    optimiser: Annotated[Literal["adamw", "sgd"], Meta(description="sgd has momentum 0.9")] = (
+        "adamw"
+    )
+    learning_rate: Annotated[float, Meta(gt=0, description="of the trunk, at its highest")] = 2e-5
+    head_learning_rate: Annotated[float, Meta(gt=0, description="of the relevance head")] = 1e-3
+    category_learning_rate: Annotated[float, Meta(gt=0, description="of the category head")] = 1e-2
+    weight_decay: Annotated[
+        float, Meta(ge=0, description="of matrices; biases and norms have none")
+    ] = 0.01
+    dropout: Annotated[
+        Annotated[float, Meta(ge=0, lt=1)] | None,
+        Meta(description="in the trunk; null: as the base has it"),
+    ] = None
+    schedule: Annotated[
+        Literal["linear", "cosine", "constant"], Meta(description="of the rates, after the warm-up")
+    ] = "linear"
+    warmup: Annotated[float, Meta(ge=0, lt=1, description="share of the steps, rates rising")] = 0.1
+    max_grad_norm: Annotated[
+        float, Meta(gt=0, description="a longer gradient is scaled down to this length")
+    ] = 1.0
+
+    epochs: Annotated[int, Meta(ge=1, description="how often every list is seen")] = 1
+    max_steps: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="the end, where the epochs do not come to it before"),
+    ] = None
+    pairs_per_step: Annotated[int, Meta(ge=1, description="query-item pairs in a step")] = 32
+    max_list: Annotated[
+        int, Meta(ge=1, description="longer lists are cut at random, anew each epoch")
+    ] = 16
+    max_tokens: Annotated[int, Meta(ge=8, description="a longer pair's item is cut")] = 128
+    field_dropout: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="chance that a list is read without a field, the first kept"),
+    ] = 0.0
+
+    patience: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="evaluations without a gain in nDCG before stopping; null: never"),
+    ] = None
+    evaluate_steps: Annotated[int, Meta(ge=1, description="steps from evaluation to the next")] = (
+        300
+    )
+    checkpoint_steps: Annotated[
+        int, Meta(ge=1, description="steps from checkpoint to the next; a multiple of log_steps")
+    ] = 100
+    log_steps: Annotated[int, Meta(ge=1, description="steps over which a logged loss is meant")] = (
+        10
+    )
+    seed: Annotated[int, Meta(ge=0, lt=2**32, description="of all chance in it")] = 0
+    precision: Annotated[
+        Literal["float32", "bfloat16"], Meta(description="of the products; bfloat16 on GPUs")
+    ] = "float32"
+    threads: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="of the CPU; null: torch's own choice"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.max_list > self.pairs_per_step:
+            raise ValueError(
+                f"max_list {self.max_list}: expected at most pairs_per_step {self.pairs_per_step}"
+            )
+        if self.checkpoint_steps % self.log_steps:
+            raise ValueError(
+                f"checkpoint_steps {self.checkpoint_steps}: expected a multiple of log_steps "
+                f"{self.log_steps}, so that a resumed run logs the same means"
+            )

@@ -1,0 +1,305 @@
+"""The Hugging Face Trainer with our losses, whole checkpoints, and a judgment on the dev lists.
+
+What a run needs to go on after a kill lies in its last checkpoint: weights, optimiser, schedule,
+the state of every source of chance, and the history, from which early stopping is computed anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import SequentialSampler
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from training.batches import Batch, Steps
+from training.losses import least_loss, mean, relevance_loss
+from training.model import RankingModel, Reading
+from training.objectives import category_chances, combined, diversity_loss
+from training.recipe import Recipe
+from worker.errors import PrismrankError
+from worker.ranking.metrics import ndcg
+
+PART: Final = ".part"  # what is being written; never read
+BEST: Final = "best.safetensors"
+STATE: Final = "trainer_state.json"
+
+Judge = Callable[[RankingModel], dict[str, float]]
+History = Sequence[Mapping[str, Any]]
+
+
+class TrainingFailed(PrismrankError):
+    """A training cannot go on. Its checkpoints stay; no model was written."""
+
+
+class End(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
+    """Logs and judges the last step too, whatever its number."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_log = True
+            control.should_evaluate = args.eval_strategy != "no"
+
+
+class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
+    """Trainer over `Steps`; an epoch of its own is our whole run, so that order is in our hands."""
+
+    control: TrainerControl
+
+    def __init__(
+        self,
+        model: RankingModel,
+        recipe: Recipe,
+        steps: Steps,
+        judge: Judge | None,
+        optimizers: tuple[Any, Any],
+        folder: Path,
+        callbacks: list[TrainerCallback],
+    ) -> None:
+        """`judge` gives `ndcg` and more of the dev lists; None where there are none."""
+        super().__init__(
+            model=model,
+            args=arguments(recipe, folder, judge is not None),
+            train_dataset=steps,
+            eval_dataset=[] if judge else None,  # what `evaluate` reads is `judge`'s own
+            data_collator=_only,
+            optimizers=optimizers,
+            callbacks=[End(), *callbacks],
+        )
+        self.remove_callback(PrinterCallback)
+        self.recipe = recipe
+        self.judge = judge
+        self.folder = folder
+        self.parts: dict[str, list[Tensor]] = defaultdict(list)  # of the loss, since the last log
+        self.began = time.monotonic()
+
+    def compute_loss(self, model: Any, inputs: Batch, *_: Any, **__: Any) -> Tensor:
+        """The loss of one step; its parts are kept for the log.
+
+        Raises TrainingFailed where it is not finite.
+        """
+        reading: Reading = model(inputs)
+        total, parts = losses(inputs, reading, self.recipe)
+        if not torch.isfinite(total):
+            raise TrainingFailed(
+                f"the loss of step {self.state.global_step + 1} is {total.item()}: expected a "
+                "number; a lower learning_rate or precision float32 may help"
+            )
+        for name, value in parts.items():
+            self.parts[name].append(value.detach())
+        return total
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Judge the dev lists, keep the weights where they are the best, stop where none gain."""
+        assert self.judge is not None, "only a run with dev lists evaluates: a bug"
+        found = self.judge(self.model)
+        self.log(found)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+        if self.recipe.patience is not None:
+            best, since = best_step(self.state.log_history)
+            if best == self.state.global_step:
+                save_whole(self.model, self.folder / BEST)
+            if since >= self.recipe.patience:
+                self.control.should_training_stop = True
+                self.control.should_save = True
+        return found
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Into the history, with the parts of the loss and the seconds of all runs up to now."""
+        if "train_runtime" in logs:  # the Trainer's own summary, of this process alone
+            return
+        means = {}
+        if "loss" in logs:  # not a judgment
+            means = {name: float(torch.stack(each).mean()) for name, each in self.parts.items()}
+            self.parts.clear()
+        now = time.monotonic()
+        before = next((one["seconds"] for one in reversed(self.state.log_history)), 0.0)
+        seconds = before + now - self.began
+        self.began = now
+        entry = {**logs, **means, "step": self.state.global_step, "seconds": seconds}
+        self.state.log_history.append(entry)
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, entry)
+
+    def _get_train_sampler(self, *_: Any) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+    def _prepare_inputs(self, inputs: Batch) -> Batch:
+        device = self.args.device
+        return Batch(*(None if each is None else each.to(device) for each in inputs))  # type: ignore[arg-type]  # None stays in its place
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self.folder / PART)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write it aside and rename it: a checkpoint that has its name is whole."""
+        shutil.rmtree(self.folder / PART, ignore_errors=True)
+        super()._save_checkpoint(model, trial)
+        name = f"checkpoint-{self.state.global_step}"
+        whole = self.folder / name
+        shutil.rmtree(whole, ignore_errors=True)
+        os.replace(self.folder / PART / name, whole)
+        for older in checkpoints(self.folder)[:-1]:
+            shutil.rmtree(older, ignore_errors=True)
+
+
+def arguments(recipe: Recipe, folder: Path, judged: bool) -> TrainingArguments:
+    """What of a recipe the Trainer itself needs to know."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=1,
+        per_device_train_batch_size=1,
+        max_grad_norm=recipe.max_grad_norm,
+        bf16=recipe.precision == "bfloat16",
+        seed=recipe.seed,
+        logging_strategy="steps",
+        logging_steps=recipe.log_steps,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=recipe.checkpoint_steps,
+        eval_strategy="steps" if judged else "no",
+        eval_steps=recipe.evaluate_steps,
+        restore_callback_states_from_checkpoint=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+def losses(batch: Batch, reading: Reading, recipe: Recipe) -> tuple[Tensor, dict[str, Tensor]]:
+    """What is descended, and its parts by name."""
+    relevance = _relevance(batch, reading, recipe)
+    total, parts = relevance, {"relevance": relevance}
+    if recipe.diversity_weight > 0.0:
+        count = 0 if reading.categories is None else reading.categories.shape[-1]
+        parts["diversity"] = diversity_loss(
+            reading.logits,
+            batch.grades,
+            batch.weights,
+            category_chances(reading.categories, batch.known, count),
+            recipe.novelty,
+            recipe.temperature,
+        )
+        least = least_loss(recipe.loss, batch.grades, batch.weights, recipe.grade_scale)
+        weight = recipe.diversity_weight
+        total = combined(
+            recipe.combine, relevance, parts["diversity"], weight, least, reading.pooled
+        )
+    if reading.categories is not None:
+        parts["category"] = category_loss(reading.categories, batch.known)
+        total = total + parts["category"]
+    return total, parts
+
+
+def _relevance(batch: Batch, reading: Reading, recipe: Recipe) -> Tensor:
+    return relevance_loss(
+        recipe.loss,
+        reading.logits,
+        batch.grades,
+        batch.weights,
+        recipe.grade_scale,
+        recipe.depth,
+    )
+
+
+def category_loss(logits: Tensor, known: Tensor) -> Tensor:
+    """Cross-entropy over the items whose category is known; 0 where none is: [b, n, C], [b, n]."""
+    flat = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), known.flatten().clamp(min=0), reduction="none"
+    )
+    return mean(flat, (known.flatten() >= 0).float())
+
+
+@torch.inference_mode()
+def judged(model: RankingModel, batches: Sequence[Batch], recipe: Recipe) -> dict[str, float]:
+    """nDCG@10 of the lists by the pair model alone, over those where an order can be better; the
+    relevance loss of all; and how often the category head is right of the known categories."""
+    was_training = model.training
+    model.eval()
+    gains, relevance, right, named = [], [], 0, 0
+    for batch in batches:
+        device = next(model.parameters()).device
+        moved = Batch(*(None if each is None else each.to(device) for each in batch))  # type: ignore[arg-type]  # None stays in its place
+        reading = model(moved)
+        loss = _relevance(moved, reading, recipe)
+        relevance += [float(loss)] * len(batch.rows)
+        gains += _ndcgs(reading.logits.cpu(), batch)
+        if reading.categories is not None:
+            told = reading.categories.argmax(-1)
+            right += int(((told == moved.known) & (moved.known >= 0)).sum())
+            named += int((moved.known >= 0).sum())
+    model.train(was_training)
+    found = {
+        "ndcg": float(np.mean(gains)) if gains else 0.0,
+        "relevance": float(np.mean(relevance)),
+    }
+    return {**found, "accuracy": right / named} if named else found
+
+
+def _ndcgs(logits: Tensor, batch: Batch) -> list[float]:
+    found = []
+    for scores, grades, weights in zip(logits, batch.grades, batch.weights, strict=True):
+        counted = weights > 0
+        worth = grades[counted]
+        if len(worth.unique()) > 1:
+            order = scores[counted].argsort(descending=True, stable=True)
+            found.append(ndcg(worth[order].tolist()))
+    return found
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    found = [each for each in folder.glob("checkpoint-*") if (each / STATE).is_file()]
+    return sorted(found, key=lambda each: int(each.name.rpartition("-")[2]))
+
+
+def history(checkpoint: Path) -> list[dict[str, Any]]:
+    """What was logged up to a checkpoint."""
+    state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
+    entries: list[dict[str, Any]] = state["log_history"]
+    return entries
+
+
+def best_step(entries: History) -> tuple[int, int]:
+    """The step whose evaluation was best (the first of equals), and how many came after it."""
+    scores = [(one["ndcg"], one["step"]) for one in entries if "ndcg" in one]
+    if not scores:
+        return 0, 0
+    best = max(range(len(scores)), key=lambda each: (scores[each][0], -each))
+    return scores[best][1], len(scores) - 1 - best
+
+
+def save_whole(model: RankingModel, path: Path) -> None:
+    """Write the weights so that the file has its name only once it is whole."""
+    part = path.with_name(path.name + PART)
+    save_file({name: each.contiguous() for name, each in model.state_dict().items()}, part)
+    os.replace(part, path)
+
+
+def load_weights(model: RankingModel, path: Path) -> None:
+    """Read them back."""
+    model.load_state_dict(load_file(path))
+
+
+def _only(features: Sequence[Batch]) -> Batch:
+    (batch,) = features
+    return batch
