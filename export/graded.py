@@ -17,7 +17,7 @@ from export.session import Array, Session
 
 ROWS = 16  # of a batch
 
-Grade = Annotated[float, Meta(ge=0.0, le=1.0)]
+Grade = Annotated[float, Meta(ge=0, le=1)]
 NotEmpty = Annotated[str, Meta(min_length=1)]
 
 

@@ -1,106 +1,105 @@
-"""The command line of training. `python -m training evaluate --bundle DIR --data DIR --frontier`"""
+"""The command line of training: collect, run, loop, evaluate, simulate."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from export.bundle import BundleError
-from training import judgments, report
-from training.evaluate import DIALS, Row, evaluate
-from training.judgments import SETS, GradedQuery, worth_measuring
+from export.calibrate import CalibrationError
+from export.registry import RegistryError
+from training.judgments import SETS
 from worker.errors import PrismrankError
 from worker.ranking.diversify import METHODS
-from worker.ranking.encoder import Encoder
-from worker.ranking.model import Model
 
-Open = Callable[[Path, str], Model]
+MISUSED = 2
 
 
-def open_bundle(folder: Path, variant: str) -> Model:
-    """A bundle's encoder, on whatever device this machine has."""
-    from export.session import open_session  # here: only a real bundle is worth onnxruntime
-
-    return Encoder(open_session(folder, variant))
-
-
-def main(arguments: Sequence[str] | None = None, open_model: Open = open_bundle) -> int:
-    """Run one command; 0 where it did what was asked, 2 where it could not start."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 where it did what was asked, 2 where it could not."""
     options = _parser().parse_args(arguments)
     try:
-        sets = _measurable(options)
-        model = open_model(options.bundle, options.variant)
-    except (PrismrankError, BundleError) as error:
+        status: int = options.run(options)
+    except (PrismrankError, BundleError, RegistryError, CalibrationError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    results: dict[str, list[Row]] = {}
-    for name, queries in sets.items():
-        print(f"{name}: judging {len(queries)} queries", file=sys.stderr)
-        dials = DIALS if options.frontier else DIALS[:1]
-        results[name] = evaluate(queries, model, options.methods, dials, options.seed)
-    _show(options, model, sets, results)
-    return 0
+        return MISUSED
+    return status
 
 
-def _show(
-    options: argparse.Namespace,
-    model: Model,
-    sets: dict[str, list[GradedQuery]],
-    results: dict[str, list[Row]],
-) -> None:
-    if options.markdown or not options.json:
-        for name, rows in results.items():
-            print(report.markdown(name, len(sets[name]), rows), end="\n\n")
-    if options.plot:
-        report.plot(results, options.plot)
-    if options.json:
-        found = [
-            {
-                "set": name,
-                "queries": len(sets[name]),
-                "labels": judgments.digest(sets[name]),
-                "rows": report.as_json(rows),
-            }
-            for name, rows in results.items()
-        ]
-        print(json.dumps({"bundle": model.digest, "seed": options.seed, "sets": found}))
-
-
-def _measurable(options: argparse.Namespace) -> dict[str, list[GradedQuery]]:
-    """The queries of every source that was asked for, those where an order matters."""
-    sets = {path.name: worth_measuring(judgments.read_jsonl(path)) for path in options.judgments}
-    for name in options.sets if options.data else ():
-        queries = judgments.read_set(name, options.data, options.split)
-        sets[name] = worth_measuring(queries, SETS[name].fewest)
-    if not any(sets.values()):
-        raise judgments.BadJudgments("nothing to judge: give --data DIR or --judgments FILE.jsonl")
-    return {name: queries for name, queries in sets.items() if queries}
-
-
-def _names(text: str) -> list[str]:
+def names(text: str) -> list[str]:
+    """The words of a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        from training import commands  # torch and its kin: seconds that --help should not cost
+
+        found: int = getattr(commands, name)(options)
+        return found
+
+    return run
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Prismrank's training.")
     commands = parser.add_subparsers(dest="command", required=True)
-    judge = commands.add_parser("evaluate", help="what a bundle's lists are worth to people")
+    _add_evaluate(commands.add_parser("evaluate", help="what a bundle's lists are worth to people"))
+    _add_collect(
+        commands.add_parser("collect", help="Kafka, or a shop's past, into the log tables")
+    )
+    _add_run(commands.add_parser("run", help="one round: from the logs, or from human labels"))
+    loop = commands.add_parser("loop", help="a round on a schedule, or when enough is new")
+    loop.add_argument("config", type=Path, metavar="CONFIG.toml")
+    loop.add_argument("--rounds", type=int, help="end after so many; without it: never")
+    loop.set_defaults(run=_command("loop"))
+    simulate = commands.add_parser("simulate", help="people with known tastes, into the log tables")
+    simulate.add_argument("config", type=Path, metavar="CONFIG.toml")
+    simulate.add_argument("--catalogue", type=Path, help="items to sell; without it: the built-in")
+    simulate.add_argument("--judgments", type=Path, nargs="+", default=[], help="or graded queries")
+    simulate.add_argument("--jsonl", type=Path, help="a folder for JSONL, instead of the tables")
+    simulate.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
+    simulate.set_defaults(run=_command("simulate"))
+    return parser
+
+
+def _add_collect(collect: argparse.ArgumentParser) -> None:
+    collect.add_argument("config", type=Path, metavar="CONFIG.toml")
+    collect.add_argument("--once", action="store_true", help="to the end of the topics, and stop")
+    collect.add_argument("--replay-from", type=int, metavar="OFFSET", help="first read again")
+    collect.add_argument("--parquet", type=Path, help="a shop's own past, a row an impression")
+    collect.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
+    collect.set_defaults(run=_command("collect"))
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml")
+    run.add_argument("--judgments", type=Path, nargs="+", default=[], help="JSONL with grades")
+    run.add_argument("--data", type=Path, help="the folder of the labelled sets: their train parts")
+    run.add_argument("--sets", type=names, default=["home_depot", "crowdflower"])
+    run.add_argument("--base", help="folder of a Hugging Face model, or its id on the hub")
+    run.add_argument("--out", type=Path, help="the folder of the bundle")
+    run.add_argument("--seed", type=int, help="of all chance")
+    run.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
+    run.set_defaults(run=_command("run"))
+
+
+def _add_evaluate(judge: argparse.ArgumentParser) -> None:
     judge.add_argument("--bundle", type=Path, required=True, help="the folder of the bundle")
     judge.add_argument("--variant", default="fp32", help="which of its graphs")
     judge.add_argument("--data", type=Path, help="the folder of the labelled sets")
-    judge.add_argument("--sets", type=_names, default=list(SETS), help=",".join(SETS))
+    judge.add_argument("--sets", type=names, default=list(SETS), help=",".join(SETS))
     judge.add_argument("--split", choices=("train", "dev", "all"), help="default: the set's own")
     judge.add_argument("--judgments", type=Path, nargs="+", default=[], help="JSONL with grades")
     judge.add_argument("--frontier", action="store_true", help="every dial, not only 0")
-    judge.add_argument("--methods", type=_names, default=list(METHODS), help=",".join(METHODS))
+    judge.add_argument("--methods", type=names, default=list(METHODS), help=",".join(METHODS))
     judge.add_argument("--seed", type=int, default=0, help="of the shuffles and the bootstrap")
     judge.add_argument("--markdown", action="store_true", help="tables (the default)")
     judge.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
     judge.add_argument("--plot", type=Path, help="write the curves to this PNG")
-    return parser
+    judge.set_defaults(run=_command("evaluate"))
 
 
 if __name__ == "__main__":

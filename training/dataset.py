@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from training.judgments import GradedQuery
@@ -38,6 +39,16 @@ def labelled(queries: Iterable[GradedQuery]) -> list[LabelledList]:
         grades = np.array([gains[entry.item.item_id] for entry in search.entries])
         lists.append(LabelledList(search, grades, np.ones(len(grades))))
     return [one for one in lists if len(one.grades)]
+
+
+def graded(one: LabelledList) -> GradedQuery:
+    """A list as the judges take it: the candidates whose grade counts, and no others (a condensed
+    list, Sakai, SIGIR 2007, "Alternatives to bpref", section 2.3)."""
+    counts = one.weights > 0.0
+    rows = [row for row in range(len(counts)) if counts[row]]
+    candidates = tuple(one.search.entries[row].item for row in rows)
+    event = msgspec.structs.replace(one.search.event, candidates=candidates)
+    return GradedQuery(event, tuple(float(one.grades[row]) for row in rows))
 
 
 def share_of(text: str, salt: str = "") -> float:

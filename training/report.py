@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from training.evaluate import DEPTH, MEASURES, Estimate, Row
 
@@ -46,7 +46,7 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def plot(sets: Mapping[str, Sequence[Row]], path: Path) -> None:
+def plot(sets: Mapping[str, Sequence[Row]], path: Path | IO[bytes]) -> None:
     """nDCG against alpha-nDCG: a panel a set, a curve a method, its dials written beside it."""
     # Imported here: it costs a second that only a plot is worth. Figure draws without a display.
     from matplotlib.figure import Figure

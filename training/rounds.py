@@ -3,7 +3,7 @@
 A stage's result appears under its name whole or not at all, so a round that was killed anywhere
 goes on where it was; what it reads was pinned when it began.
 
-rounds/<number>/round.json    what is pinned: the rows, the champion, the seed
+rounds/<number>/round.json    what is pinned: the rows, the champion
 rounds/<number>/<stage>/…     what a stage finished
 rounds/<number>/outcome.json  the end: the bundle, the decision and its reason
 """
@@ -39,7 +39,6 @@ class Pinned(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     number: int
     began: datetime
     champion: str | None  # the digest that was live
-    seed: int
     config: str  # sha256 of the configuration: another one is another round
     snapshot: dict[str, Any]  # of the log tables
 
@@ -80,17 +79,21 @@ class Round:
         write_whole(self.folder / OUTCOME, msgspec.json.encode(outcome))
         return outcome
 
-    def stage(self, name: str, make: Callable[[Path], object]) -> Path:
-        """The folder of a finished stage, made by `make(draft)` where it is not there yet.
+    def stage(self, name: str, make: Callable[[Path], object], *, goes_on: bool = False) -> Path:
+        """The folder of a finished stage, made by `make(folder)` where it is not there yet.
 
-        The draft is kept when `make` is killed, so that a stage may go on from its own checkpoints.
+        What a killed `make` left is given to the next one where the stage `goes_on` from its own
+        checkpoints, else it is removed first; nobody sees it under the stage's name.
         """
-        finished = self.folder / name
+        finished, place = self.folder / name, self.folder / f".{name}"
         if not finished.exists():
-            draft = self.folder / f".{name}.draft"
-            draft.mkdir(parents=True, exist_ok=True)
-            make(draft)
-            draft.rename(finished)
+            if place.exists() and not goes_on:
+                shutil.rmtree(place)
+            place.mkdir(parents=True, exist_ok=True)
+            make(place / "made")
+            (place / "made").rename(finished)
+        if place.exists():
+            shutil.rmtree(place)
         return finished
 
 

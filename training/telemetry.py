@@ -17,10 +17,9 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.rows = self._counter("rows", "records kept in the log tables", "table")
+        self.rows = self._gauge("rows", "records kept in the log tables", "table")
         self.rounds = self._counter("rounds", "rounds that ended", "decision")
         self.failures = self._counter("failures", "rounds that could not go on", "error")
-        self.stage_seconds = self._gauge("stage_seconds", "time of the last round's stage", "stage")
         self.counts = self._gauge("counts", "what the last round learned from", "of")
         self.loss = self._gauge("loss", "of the last round, at its end", "objective")
         self.quality = self._gauge("quality", "of the last round's trial", "measure", "on", "side")

@@ -22,10 +22,8 @@ from training.rounds import (
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 
 
-def pinned(number: int = 1, seed: int = 0) -> Pinned:
-    return Pinned(
-        number=number, began=NOW, champion=None, seed=seed, config="c", snapshot={"lists": 3}
-    )
+def pinned(number: int = 1, lists: int = 0) -> Pinned:
+    return Pinned(number=number, began=NOW, champion=None, config="c", snapshot={"lists": lists})
 
 
 def outcome(number: int = 1) -> Outcome:
@@ -42,35 +40,45 @@ def outcome(number: int = 1) -> Outcome:
 
 
 def test_what_is_pinned_stays_as_it_was_when_the_round_began(tmp_path: Path) -> None:
-    first = Round(tmp_path / "0001").begin(lambda: pinned(seed=1))
-    again = Round(tmp_path / "0001").begin(lambda: pinned(seed=2))
-    assert first == again == pinned(seed=1)
+    first = Round(tmp_path / "0001").begin(lambda: pinned(lists=1))
+    again = Round(tmp_path / "0001").begin(lambda: pinned(lists=2))
+    assert first == again == pinned(lists=1)
 
 
 def test_a_finished_stage_is_not_made_again(tmp_path: Path) -> None:
     made: list[Path] = []
 
-    def make(draft: Path) -> None:
-        made.append(draft)
-        (draft / "result").write_text("42")
+    def make(folder: Path) -> None:
+        made.append(folder)
+        folder.mkdir()
+        (folder / "result").write_text("42")
 
     for _ in range(2):
         folder = Round(tmp_path / "0001").stage("trained", make)
         assert (folder / "result").read_text() == "42"
     assert len(made) == 1
+    assert [each.name for each in (tmp_path / "0001").iterdir()] == ["trained"]
 
 
-def test_a_stage_that_was_killed_is_not_visible_and_finds_its_draft_again(tmp_path: Path) -> None:
-    def dies(draft: Path) -> None:
-        (draft / "checkpoint").write_text("half")
+@pytest.mark.parametrize(("goes_on", "found"), [(True, ["half", "rest"]), (False, ["rest"])])
+def test_a_stage_that_was_killed_is_not_visible_and_goes_on_or_begins_anew(
+    tmp_path: Path, goes_on: bool, found: list[str]
+) -> None:
+    def dies(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "half").touch()
         raise KeyboardInterrupt
+
+    def lives(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "rest").touch()
 
     one = Round(tmp_path / "0001")
     with pytest.raises(KeyboardInterrupt):
-        one.stage("trained", dies)
+        one.stage("trained", dies, goes_on=goes_on)
     assert not (tmp_path / "0001" / "trained").exists()
-    folder = one.stage("trained", lambda draft: (draft / "rest").write_text("whole"))
-    assert sorted(each.name for each in folder.iterdir()) == ["checkpoint", "rest"]
+    folder = one.stage("trained", lives, goes_on=goes_on)
+    assert sorted(each.name for each in folder.iterdir()) == found
 
 
 def test_an_open_round_goes_before_a_new_one(tmp_path: Path) -> None:
@@ -97,7 +105,7 @@ def test_old_rounds_keep_their_story_and_lose_their_weight(tmp_path: Path) -> No
     for number in (1, 2, 3):
         one = Round(tmp_path / f"{number:04d}")
         one.begin(lambda number=number: pinned(number))  # type: ignore[misc]
-        one.stage("trained", lambda draft: (draft / "weights").write_text("heavy"))
+        one.stage("trained", lambda folder: folder.mkdir())
         if number < 3:
             one.end(outcome(number))
     tidy(tmp_path, keep=1)

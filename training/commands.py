@@ -1,0 +1,250 @@
+"""What each command of training does. `training.__main__` has their grammar."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prometheus_client import start_http_server
+
+from export.registry import Registry
+from export.session import open_session
+from training import collect as collecting
+from training import config as configs
+from training import judgments, pipeline, report
+from training.assess import side
+from training.config import BadConfig, Config
+from training.evaluate import DIALS, Row
+from training.evaluate import evaluate as judge
+from training.intake import Progress
+from training.judgments import SETS, GradedQuery, worth_measuring
+from training.logs import LogSettings
+from training.loop import Loop, only_one
+from training.past import import_past
+from training.recording import visits_in, write_jsonl, write_logs
+from training.rounds import Outcome, next_round, tidy
+from training.service import in_service, zero_shot
+from training.shown import read_catalogue
+from training.simulate import Source, ranker
+from training.simulate import simulate as visits
+from training.teach import ModelSettings
+from training.telemetry import Telemetry
+from training.visitors import Graded, Shopping
+from worker import codec
+from worker.events import Item
+from worker.ranking.bundled import Bundled
+from worker.ranking.join import Dials
+from worker.ranking.model import Model
+from worker.shop.catalogue import generate
+
+
+def say(line: str) -> None:
+    """A line of progress: on stderr, so that stdout is the answer's."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def collect(options: argparse.Namespace) -> int:
+    """Kafka, or a file of a shop's past, into the log tables."""
+    config = configs.read(options.config)
+    if options.parquet:
+        imported = import_past(options.parquet, config.past, config.logs.open())
+        found = {name: each.rows for name, each in imported.added.items()}
+        _answer(options, {**found, "left_out": imported.left_out})
+        return 0
+
+    def tell(progress: Progress) -> None:
+        added = ", ".join(f"{each.rows} {name}" for name, each in progress.added.items())
+        say(f"added {added}; {progress.lag} records to go")
+
+    total = collecting.run(
+        config.collect, config.logs, once=options.once, replay_from=options.replay_from, say=tell
+    )
+    _answer(options, {name: each.rows for name, each in total.added.items()})
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """One round: from the logs of a configuration, or from human labels."""
+    if options.config is None or options.judgments or options.data:
+        return _run_judgments(options)
+    config = _seeded(configs.read(options.config), options.seed)
+    with only_one(Path(config.work) / "rounds"):
+        outcome = _one_round(config)
+    say(outcome.reason)
+    answer = msgspec.to_builtins(outcome)
+    _answer(options, {key: answer[key] for key in ("number", "bundle", "promoted", "reason")})
+    return 0
+
+
+def loop(options: argparse.Namespace) -> int:
+    """Rounds until SIGTERM or SIGINT; a round that is open is taken up at the next start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    config, telemetry, stop = configs.read(options.config), Telemetry(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    start_http_server(
+        config.loop.metrics_port, config.loop.metrics_host, registry=telemetry.registry
+    )
+    rounds = Path(config.work) / "rounds"
+    Loop(
+        config.loop,
+        rounds,
+        partial(_one_round, config),
+        partial(fresh_lists, config, telemetry),
+        Registry(config.registry.url),
+        config.registry.alias,
+        telemetry,
+        stop,
+    ).run(options.rounds)
+    return 0
+
+
+def fresh_lists(config: Config, telemetry: Telemetry, last: Outcome | None) -> int:
+    """How many ranked lists came since the last round began."""
+    logs = config.logs.open()
+    counts = logs.counts(logs.snapshot())
+    for table, added in counts.items():
+        telemetry.rows.labels(table).set(added.rows)
+    return counts["lists"].rows - int(last.counts.get("rows_lists", 0) if last else 0)
+
+
+def simulate(options: argparse.Namespace) -> int:
+    """People with known tastes search, see what the live model answers, and click."""
+    config = configs.read(options.config)
+    settings, logs = config.simulate, config.logs.open()
+    source: Source
+    if options.judgments:
+        queries = [each for path in options.judgments for each in judgments.read_jsonl(path)]
+        source = Graded(queries, settings)
+    else:
+        items = _catalogue(options.catalogue, config) if options.catalogue else generate()
+        source = Shopping(items, settings)
+    rank = ranker(live_model(config), source.catalogue, Dials(diversity=config.judge.diversity))
+    first = 0 if options.jsonl else visits_in(logs)
+    served = visits(source, rank, settings, first)
+    if options.jsonl:
+        found: Mapping[str, int] = write_jsonl(served, source.catalogue, options.jsonl)
+    else:
+        added = write_logs(served, source.catalogue, logs, first, settings.at(first))
+        found = {name: each.rows for name, each in added.items()}
+    _answer(options, found)
+    return 0
+
+
+def _catalogue(path: Path, config: Config) -> dict[str, Item]:
+    """The items of JSONL, or of parquet by the configuration's `past.catalogue_columns`."""
+    if path.suffix == ".parquet":
+        found = read_catalogue(path, config.past.catalogue_columns)
+    else:
+        lines = path.read_bytes().splitlines()
+        found = (codec.decode_item(line, judgments.LIMITS) for line in lines if line.strip())
+    return {item.item_id: item for item in found}
+
+
+def live_model(config: Config) -> Model:
+    """The bundle that the alias names, else the base model's zero-shot bundle."""
+    base = side(zero_shot(config, say))
+    digest = Registry(config.registry.url).resolve(config.registry.alias)
+    return in_service(config, digest, base).model
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Every measure of a bundle's lists, on human labels."""
+    sets = _measurable(options)
+    model = Bundled(open_session(options.bundle, options.variant))
+    results: dict[str, list[Row]] = {}
+    for name, queries in sets.items():
+        say(f"{name}: judging {len(queries)} queries")
+        dials = DIALS if options.frontier else DIALS[:1]
+        results[name] = judge(queries, model, options.methods, dials, options.seed)
+    _show(options, model, sets, results)
+    return 0
+
+
+def _one_round(config: Config) -> Outcome:
+    rounds = Path(config.work) / "rounds"
+    number, one = next_round(rounds)
+    say(f"round {number}")
+    outcome = pipeline.run_round(config, number, one, say)
+    tidy(rounds, config.loop.keep_rounds)
+    return outcome
+
+
+def _run_judgments(options: argparse.Namespace) -> int:
+    if options.out is None or not (options.judgments or options.data):
+        raise BadConfig("run: expected CONFIG.toml, or --judgments FILE… --base … --out DIR")
+    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        raise BadConfig(f"{options.out}: exists and is not empty; nothing is overwritten")
+    work = options.out.parent / f".{options.out.name}.work"
+    if options.config:
+        config = msgspec.structs.replace(configs.read(options.config), work=str(work))
+    elif options.base:
+        unused = LogSettings(url=str(work / "logs"))
+        config = Config(work=str(work), model=ModelSettings(base=options.base), logs=unused)
+    else:
+        raise BadConfig("run --judgments: expected --base FOLDER_OR_ID, or a CONFIG.toml")
+    queries = [each for path in options.judgments for each in judgments.read_jsonl(path)]
+    for name in options.sets if options.data else ():
+        queries += judgments.read_set(name, options.data, "train")
+    digest = pipeline.run_judgments(_seeded(config, options.seed), queries, options.out, say)
+    _answer(options, {"digest": digest, "bundle": str(options.out)})
+    return 0
+
+
+def _seeded(config: Config, seed: int | None) -> Config:
+    if seed is None:
+        return config
+    recipe = msgspec.structs.replace(config.recipe, seed=seed)
+    return msgspec.structs.replace(config, recipe=recipe)
+
+
+def _answer(options: argparse.Namespace, found: Mapping[str, Any]) -> None:
+    if options.json:
+        print(json.dumps(found))
+    else:
+        for name, value in found.items():
+            print(name, value)
+
+
+def _show(
+    options: argparse.Namespace,
+    model: Model,
+    sets: Mapping[str, Sequence[GradedQuery]],
+    results: Mapping[str, Sequence[Row]],
+) -> None:
+    if options.markdown or not options.json:
+        for name, rows in results.items():
+            print(report.markdown(name, len(sets[name]), rows), end="\n\n")
+    if options.plot:
+        report.plot(results, options.plot)
+    if options.json:
+        found = [
+            {
+                "set": name,
+                "queries": len(sets[name]),
+                "labels": judgments.digest(sets[name]),
+                "rows": report.as_json(rows),
+            }
+            for name, rows in results.items()
+        ]
+        print(json.dumps({"bundle": model.digest, "seed": options.seed, "sets": found}))
+
+
+def _measurable(options: argparse.Namespace) -> dict[str, list[GradedQuery]]:
+    """The queries of every source that was asked for, those where an order matters."""
+    sets = {path.name: worth_measuring(judgments.read_jsonl(path)) for path in options.judgments}
+    for name in options.sets if options.data else ():
+        queries = judgments.read_set(name, options.data, options.split)
+        sets[name] = worth_measuring(queries, SETS[name].fewest)
+    if not any(sets.values()):
+        raise judgments.BadJudgments("nothing to judge: give --data DIR or --judgments FILE.jsonl")
+    return {name: queries for name, queries in sets.items() if queries}

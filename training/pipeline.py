@@ -1,0 +1,182 @@
+"""The flow on one screen: logs in, a promoted bundle out, or the reason why not.
+
+`run_round` is a round from what users did, `run_judgments` one fine-tuning from human labels. Both
+stop and go on at any line: what a stage finished stays (`training.rounds`), fine-tuning goes on
+from its last checkpoint, publishing and promoting are done once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from export import bundle
+from export.draft import TrainedOrder, draft, finish
+from export.registry import Registry
+from export.session import open_session
+from training import teach
+from training.assess import Bench, Extra, assess, side
+from training.clicks import clicks_checks
+from training.columns import columns
+from training.config import Config
+from training.dataset import LabelledList, graded, labelled, split_by_query
+from training.debias import split, weigh
+from training.dossier import DECISION, Dossier
+from training.examination import Examination, estimate
+from training.fine_tune import MODEL, RESULT, Trained, fine_tune
+from training.gate import Decision, decide
+from training.impressions import join_impressions
+from training.judgments import GradedQuery, read_jsonl, worth_measuring
+from training.reading import Snapshot
+from training.rounds import Outcome, Round
+from training.service import in_service, needs_promotion, pin, zero_shot
+from training.teach import Say
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is learned from, and what it is judged on."""
+
+    learn: Sequence[LabelledList]
+    kept: Sequence[LabelledList]  # for early stopping, calibration and blend
+    sets: Mapping[str, Sequence[GradedQuery]]  # for the judges alone
+    counts: Mapping[str, float]
+    examination: Examination | None = None
+
+
+def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
+    """One round; the outcome stands in its folder. Raises PrismrankError, BundleError and
+    RegistryError where it cannot go on: the live model stays, and the round can be taken up."""
+    registry = Registry(config.registry.url)
+    pinned = one.begin(lambda: pin(config, number, registry))
+    logs, snapshot = config.logs.open(), msgspec.convert(pinned.snapshot, Snapshot)
+    items = logs.items(snapshot)
+    read = (logs.searches(snapshot), logs.lists(snapshot), logs.behaviours(snapshot))
+
+    joined = join_impressions(*read, items, config.labels)
+    past, recent = split(joined.lists, config.judge.held_out)
+    examination = estimate(columns(past)[0], config.examination)
+    learn, kept = split_by_query(weigh(past, examination, config.debias, items), config.judge.kept)
+    seen = [graded(each) for each in weigh(recent, examination, config.debias, items)]
+    golden = {Path(name).name: read_jsonl(Path(name)) for name in config.judge.golden}
+    lesson = Lesson(
+        learn,
+        kept,
+        {name: worth_measuring(each) for name, each in {"held-out": seen, **golden}.items()},
+        {**msgspec.structs.asdict(joined.tally), "items": len(items)},
+        examination,
+    )
+
+    base = side(zero_shot(config, say))
+    bench = Bench(base, in_service(config, pinned.champion, base), config)
+    clicks = clicks_checks(past, recent, examination, items, config)
+    sealed = learned(config, one, lesson, bench, pinned.champion, say, clicks)
+    decision = msgspec.json.decode((sealed / DECISION).read_bytes(), type=Decision)
+
+    say("publishing")
+    digest = registry.publish(sealed)
+    promoted = decision.promote and config.registry.promote
+    if promoted and needs_promotion(registry, digest, config.registry.alias):
+        registry.promote(digest, config.registry.alias, reason=f"round {number}: {decision.reason}")
+    return one.end(
+        Outcome(
+            number=number,
+            ended=datetime.now(UTC),
+            bundle=digest,
+            champion=pinned.champion,
+            promoted=promoted,
+            reason=decision.reason,
+            counts=dict(lesson.counts),
+            decision=decision,
+        )
+    )
+
+
+def run_judgments(config: Config, queries: Sequence[GradedQuery], out: Path, say: Say) -> str:
+    """One fine-tuning from human labels; a complete bundle at `out`, and its digest.
+
+    A tenth of the queries, by their hash, is kept for calibration, and another for the judges. Work
+    in progress stands beside `out`, and is gone when it is done.
+    """
+    work = Round(Path(config.work))
+    lists = labelled(queries)
+    rest, judged = split_by_query(lists, config.judge.kept, "judged ")
+    learn, kept = split_by_query(rest, config.judge.kept)
+    counts = {"queries": len(lists), "learned": len(learn), "kept": len(kept)}
+    lesson = Lesson(learn, kept, {"dev": worth_measuring(map(graded, judged))}, counts)
+    base = side(zero_shot(config, say))
+    sealed = learned(config, work, lesson, Bench(base, base, config), None, say)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir():
+        out.rmdir()  # it is empty: the command has checked
+    sealed.rename(out)
+    shutil.rmtree(work.folder)
+    return bundle.digest(out)
+
+
+def learned(
+    config: Config,
+    one: Round,
+    lesson: Lesson,
+    bench: Bench,
+    parent: str | None,
+    say: Say,
+    extra: Extra = lambda _champion, _challenger: (),
+) -> Path:
+    """The sealed bundle of a lesson: fine-tune, export, calibrate, judge, decide, seal."""
+    if not lesson.learn or not lesson.kept:
+        raise teach.NotEnough(
+            f"{len(lesson.learn)} lists to learn from and {len(lesson.kept)} to calibrate on,"
+            " expected some of each; nothing was trained"
+        )
+    model, recipe = config.model, config.recipe
+    categories = model.categories(lesson.learn)
+    vectors = teach.vectors_of([*lesson.learn, *lesson.kept], bench.base.model)
+    trained = one.stage(
+        "trained",
+        lambda folder: fine_tune(
+            recipe,
+            model.base_folder,
+            lesson.learn,
+            lesson.kept,
+            vectors,
+            categories,
+            folder,
+            say,
+            model.pair_template,
+        ),
+        goes_on=True,
+    )
+    order = TrainedOrder(
+        base=model.base,
+        trained=trained / MODEL,
+        pair_template=model.pair_template,
+        variants=model.variants,
+        categories=categories,
+        parent=parent,
+        training=msgspec.to_builtins({"model": model, "recipe": recipe, "counts": lesson.counts}),
+        max_tokens=recipe.max_tokens,
+    )
+    drafted = one.stage("draft", lambda folder: draft(order, folder, say))
+
+    def judge_and_seal(folder: Path) -> None:
+        challenger = teach.fitted(open_session(drafted, device="cpu"), lesson.kept, say)
+        assessment = assess(challenger, bench, lesson.sets, say, extra)
+        decision = decide(assessment.checks, config.gate)
+        say(decision.reason)
+        dossier = Dossier(
+            decision=decision,
+            assessment=assessment,
+            manifest=challenger.manifest,
+            counts=lesson.counts,
+            losses=msgspec.json.decode((trained / RESULT).read_bytes(), type=Trained).losses,
+            examination=lesson.examination,
+        )
+        finish(drafted, folder, dossier.findings())
+
+    return one.stage("bundle", judge_and_seal)

@@ -1,0 +1,56 @@
+"""What serves while a round is made: the champion, the base model beside it, and the alias."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from export.build import Order, build
+from export.registry import Registry
+from export.session import Session, open_session
+from training.assess import side
+from training.config import Config
+from training.rounds import Pinned
+from training.teach import Say
+from training.trial import Side
+
+
+def pin(config: Config, number: int, registry: Registry) -> Pinned:
+    """What a round that begins now is given."""
+    return Pinned(
+        number=number,
+        began=datetime.now(UTC),
+        champion=registry.resolve(config.registry.alias),
+        config=config.digest,
+        snapshot=msgspec.to_builtins(config.logs.open().snapshot()),
+    )
+
+
+def zero_shot(config: Config, say: Say) -> Session:
+    """The base model as a bundle of its own: the encoder of every round, and the first champion."""
+    folder = Path(config.work) / "zero-shot"
+    if not folder.exists():
+        build(Order(config.model.base, folder), say)
+    return open_session(folder, device="cpu")
+
+
+def in_service(config: Config, digest: str | None, base: Side) -> Side:
+    """The bundle that serves; the base model's where nothing was promoted yet."""
+    if digest is None:
+        return base
+    folder = Registry(config.registry.url).fetch(digest, Path(config.work) / "cache")
+    return side(open_session(folder, device="cpu"))
+
+
+def needs_promotion(registry: Registry, digest: str, alias: str) -> bool:
+    """Whether a round that may have been killed while it promoted has still to do so.
+
+    Not where the alias has moved away from the bundle again: whoever rolled back meant it.
+    """
+    if registry.resolve(alias) == digest:
+        return False
+    moves = [change for change in registry.history() if change.alias == alias]
+    began = any(move.digest == digest and move.action == "promote" for move in moves)
+    return not began or moves[-1].digest == digest

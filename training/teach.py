@@ -1,0 +1,179 @@
+"""Graded lists in, a draft bundle out: fine-tune, export, calibrate.
+
+The encoder stays as the base model has it, so nothing that it knew is forgotten, and what workers
+remember of items outlives a swap; the pair model and the category head learn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from export.bundle import Segment, Template
+from export.calibrate import CalibrationError, fit_blend, fit_platt
+from export.onnx import find_base
+from export.session import Session
+from training.dataset import LabelledList
+from worker.errors import PrismrankError
+from worker.ranking.bundled import Bundled
+from worker.ranking.judge import first_stage
+from worker.ranking.model import Doubles, Model, Vector
+from worker.ranking.pairs import evidence, read_pairs
+from worker.ranking.rerank import embed, needed, read
+from worker.ranking.text import pair_texts
+
+Say = Callable[[str], None]
+ENOUGH_PAIRS: Final = 50  # below, a calibration would be a guess
+
+
+class NotEnough(PrismrankError):
+    """There is too little to learn from. Nothing was trained; the live model stays."""
+
+
+class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is trained, and how items and queries become its text."""
+
+    base: Annotated[
+        str, Meta(min_length=1, description="folder of a Hugging Face model, or its id on the hub")
+    ]
+    fields: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="fields and attributes of an item that the pair model reads, in order",
+        ),
+    ] = ("title",)
+    separator: Annotated[str, Meta(description="between the fields of an item")] = " | "
+    query_before: Annotated[str, Meta(description="before the query, in a pair")] = ""
+    item_before: Annotated[
+        str, Meta(description='before the item, in a pair; a causal model wants one, "\\nItem: "')
+    ] = ""
+    variants: Annotated[
+        tuple[str, ...], Meta(description="precisions that are exported: fp32, fp16, int8")
+    ] = ("fp32",)
+    smallest_category: Annotated[
+        int, Meta(ge=1, description="items that a category needs to be learned")
+    ] = 20
+    most_categories: Annotated[int, Meta(ge=0, description="the largest so many are learned")] = 200
+
+    @property
+    def base_folder(self) -> Path:
+        """Where the base model lies; BundleError where there is none."""
+        return find_base(self.base)[0]
+
+    @property
+    def pair_template(self) -> Template:
+        """How a pair becomes text: an absent field gives nothing."""
+        first, *others = self.fields
+        return Template(
+            query_before=self.query_before,
+            item_before=self.item_before,
+            item=(
+                Segment(field=first),
+                *(Segment(field=name, before=self.separator) for name in others),
+            ),
+        )
+
+    def categories(self, lists: Sequence[LabelledList]) -> tuple[str, ...]:
+        """The categories that are learned: those of enough distinct items, sorted by name."""
+        named = {
+            entry.item.item_id: entry.item.category
+            for one in lists
+            for entry in one.search.entries
+            if entry.item.category
+        }
+        sizes = Counter(named.values())
+        largest = sorted(sizes, key=lambda name: (-sizes[name], name))[: self.most_categories]
+        return tuple(sorted(name for name in largest if sizes[name] >= self.smallest_category))
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What the second stage was fitted on, row by row: [m] each."""
+
+    pair: Doubles
+    cosine: Doubles
+    engine_share: Doubles
+    features: Mapping[str, Doubles]
+    grade: Doubles
+    weight: Doubles
+
+
+def vectors_of(lists: Sequence[LabelledList], model: Model) -> Mapping[str, Vector]:
+    """Rendered text -> the encoder's vector, for all queries and items of `lists`."""
+    return embed(needed([one.search for one in lists], model), model)
+
+
+def fitted(draft: Session, lists: Sequence[LabelledList], say: Say) -> Session:
+    """The draft with the two stages' constants, fitted through its own graphs on lists kept for it.
+
+    Where the pair model orders worse than chance its logit stands alone. Raises NotEnough.
+    """
+    model = Bundled(draft)
+    found = _fit_rows(lists, model)
+    if len(found.grade) < ENOUGH_PAIRS:
+        raise NotEnough(
+            f"{len(found.grade)} graded pairs are kept for the calibration, expected at least"
+            f" {ENOUGH_PAIRS}; nothing was published"
+        )
+    say(f"calibrating on {len(found.grade)} pairs of {len(lists)} lists")
+    origin = f"fitted on {len(found.grade)} graded pairs of {len(lists)} lists"
+    try:
+        blend = fit_blend(
+            found.pair,
+            found.cosine,
+            found.engine_share,
+            found.features,
+            found.grade,
+            found.weight,
+            origin,
+        )
+    except CalibrationError as error:  # a bad model is the judges' to refuse, with its numbers
+        say(f"the blend cannot be fitted ({error}); the pair model stands alone before its judges")
+        assert draft.manifest.blend is not None, "a draft has a blend: this is a bug"
+        blend = draft.manifest.blend
+    try:
+        calibration = fit_platt(found.cosine, found.grade, origin, found.weight)
+    except CalibrationError:  # the cosine says nothing here: it stays as the base model had it
+        calibration = model.calibration
+    manifest = msgspec.structs.replace(draft.manifest, calibration=calibration, blend=blend)
+    return dataclasses.replace(draft, manifest=manifest)
+
+
+def _fit_rows(lists: Sequence[LabelledList], model: Bundled) -> Fit:
+    assert model.pairs is not None, "a draft has its pair model: this is a bug"
+    asked = [one for one in lists if one.search.event.user_query.strip()]
+    readings = read(needed([one.search for one in asked], model), model)
+    names = sorted(
+        {name for one in asked for entry in one.search.entries for name in entry.item.features}
+    )
+    pairs: list[tuple[str, str]] = []
+    known = []
+    for one in asked:
+        rows = range(len(one.search.entries))
+        pairs += pair_texts(one.search, rows, model.pairs.template)
+        known.append(evidence(one.search, first_stage(one.search, readings, model), rows, names))
+    weight = _joined([one.weights for one in asked])
+    counted = weight > 0.0
+    return Fit(
+        pair=read_pairs(pairs, model.pairs, model.budget)[counted].astype(np.float64),
+        cosine=_joined([each.cosine for each in known])[counted],
+        engine_share=_joined([each.engine_share for each in known])[counted],
+        features={
+            name: _joined([each.features[name] for each in known])[counted] for name in names
+        },
+        grade=_joined([one.grades for one in asked])[counted],
+        weight=weight[counted],
+    )
+
+
+def _joined(columns: Sequence[Doubles]) -> Doubles:
+    return np.concatenate(columns) if columns else np.empty(0)

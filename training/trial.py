@@ -1,0 +1,210 @@
+"""Champion against challenger on the same queries, through the exported graphs and the worker's own
+code: what is compared here is what would be served."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from export.bundle import BundleError
+from export.session import Session, replay
+from training.evaluate import MEASURES, interval, judge, served
+from training.gate import Check, GateSettings, judged
+from training.judgments import GradedQuery
+from worker.events import SearchEvent
+from worker.ranking.categories import category_probabilities
+from worker.ranking.join import Dials, Tables, join
+from worker.ranking.model import Doubles, Model, TokenBudget
+from worker.ranking.rerank import needed, read, rerank
+from worker.ranking.tokens import pack, pack_pairs
+
+NAMES: Final = {"relevance": "ndcg", "diversity": "alpha_ndcg"}  # what the gate calls a measure
+ROUNDS: Final = 15  # of the clock
+TIMED_ROWS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two: a model as the worker would run it, and the session under it."""
+
+    model: Model
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Who is compared, at which settings."""
+
+    champion: Side
+    challenger: Side
+    settings: GateSettings
+    method: str
+    diversity: float
+    seed: int
+
+    def quality(self, name: str, queries: Sequence[GradedQuery]) -> list[Check]:
+        """Relevance, diversity and calibration on one set, paired by query."""
+        if not queries:
+            return []
+        runs = {
+            side: served(judge(queries, model), model, self.method, self.diversity).values
+            for side, model in (("old", self.champion.model), ("new", self.challenger.model))
+        }
+        checks = [
+            self._paired(measure, name, *(runs[side][:, MEASURES.index(column)] for side in runs))
+            for measure, column in NAMES.items()
+        ]
+        briers = (brier(queries, side.model) for side in (self.champion, self.challenger))
+        checks.append(self._paired("calibration", name, *(-values for values in briers)))
+        if names := self.challenger.model.categories:
+            right = (hits(queries, side.model, names) for side in (self.champion, self.challenger))
+            checks.append(self._paired("classification", name, *right))
+        return checks
+
+    def latency(self, texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Check:
+        """The challenger's graphs against the champion's on the same tokens, in turns.
+
+        A pair graph that the champion does not have is held against its encoder: what a second
+        stage costs is chosen by whoever sets its depth; what a graph costs a token is not.
+        """
+        ratios = {
+            graph: self._ratio(graph, texts, pairs) for graph in self.challenger.session.graphs
+        }
+        slowest = max(ratios, key=lambda graph: ratios[graph])
+        ratio, limit = ratios[slowest], self.settings.latency_ratio
+        return Check(
+            measure="latency",
+            on=f"the {slowest} graph",
+            champion=1.0,
+            challenger=ratio,
+            change=1.0 - ratio,
+            verdict="worse" if ratio > limit else "held",
+            note=f"{ratio:.2f} times the champion's time on the same tokens, at most {limit:g}",
+        )
+
+    def goldens(self) -> Check:
+        """Whether the challenger still gives what the trained model gave."""
+        try:
+            error = replay(self.challenger.session)
+        except BundleError as refusal:
+            return Check(measure="goldens", on="this device", verdict="worse", note=refusal.why)
+        note = f"largest difference {error:.2g}"
+        return Check(measure="goldens", on="this device", verdict="held", note=note)
+
+    def _paired(self, measure: str, name: str, old: Doubles, new: Doubles) -> Check:
+        change = interval(new - old, self.seed)
+        if np.isnan(change.mean):
+            note = "no query says anything of it"
+            return judged(Check(measure=measure, on=name, note=note), self.settings)
+        check = Check(
+            measure=measure,
+            on=name,
+            champion=float(np.nanmean(old)),
+            challenger=float(np.nanmean(new)),
+            change=change.mean,
+            low=change.low,
+            high=change.high,
+        )
+        return judged(check, self.settings)
+
+    def _ratio(self, graph: str, texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> float:
+        new, old = self.challenger, self.champion
+        peer = graph if graph in old.session.graphs else "encoder"
+        if graph == peer:
+            return alternating_ratio(
+                timed(new, graph, texts, pairs), timed(old, peer, texts, pairs)
+            )
+        joined = [" ".join(pair) for pair in pairs]
+        return alternating_ratio(timed(new, graph, texts, pairs), timed(old, peer, joined, ()))
+
+
+def brier(queries: Sequence[GradedQuery], model: Model) -> Doubles:
+    """[queries] the mean squared difference of P(relevant) and grade (Brier 1950)."""
+    searches = [
+        join(
+            msgspec.structs.replace(query.event, k=None, offset=None), Tables(), Dials(diversity=0)
+        )
+        for query in queries
+    ]
+    found = []
+    for query, ranked in zip(queries, rerank(searches, model), strict=True):
+        gains = query.gains()
+        errors = [
+            (item.relevance - gains[item.item_id]) ** 2
+            for item in ranked.items
+            if item.relevance is not None
+        ]
+        found.append(np.mean(errors) if errors else np.nan)
+    return np.array(found)
+
+
+def hits(queries: Sequence[GradedQuery], model: Model, names: Sequence[str]) -> Doubles:
+    """[queries] the share of a query's items, of those that name one of `names`, whose category
+    the model tells without being told it; NaN where there is none."""
+    truths = [
+        [item.category if item.category in names else None for item in query.event.candidates]
+        for query in queries
+    ]
+    tables, dials = Tables(categories=tuple(sorted(names))), Dials()
+    searches = [join(_unnamed(query), tables, dials) for query in queries]
+    readings = read(needed(searches, model), model)
+    found = []
+    for search, truth in zip(searches, truths, strict=True):
+        known = model.categories or tuple(sorted(names))
+        chances = category_probabilities(search, readings, model)
+        asked = [truth[entry.engine_rank - 1] for entry in search.entries]
+        right = [
+            known[int(row.argmax())] == name
+            for row, name in zip(chances, asked, strict=True)
+            if name is not None
+        ]
+        found.append(np.mean(right) if right else np.nan)
+    return np.array(found)
+
+
+def timed(
+    side: Side, graph: str, texts: Sequence[str], pairs: Sequence[tuple[str, str]]
+) -> Callable[[], object]:
+    """A call of one graph of `side`: pairs through the pair graph, texts through the encoder."""
+    budget, session = TokenBudget(rows=TIMED_ROWS), side.session
+    batches = (
+        pack_pairs(pairs, session.tokenize_pairs, budget)
+        if graph == "model"
+        else pack(texts, session.tokenize, budget)
+    )
+    arrays = [
+        {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            **({} if batch.token_type_ids is None else {"token_type_ids": batch.token_type_ids}),
+        }
+        for batch in batches
+    ]
+    return lambda: [session.run(graph, each) for each in arrays]
+
+
+def alternating_ratio(new: Callable[[], object], old: Callable[[], object]) -> float:
+    """The median over rounds of new's time over old's, each taken right after the other."""
+    ratios = []
+    for turn in range(ROUNDS + 1):
+        first, second = (new, old) if turn % 2 else (old, new)
+        marks = [time.perf_counter()]
+        for run in (first, second):
+            run()
+            marks.append(time.perf_counter())
+        spent = dict(zip((first, second), (b - a for a, b in pairwise(marks)), strict=True))
+        if turn:  # the first round warms both
+            ratios.append(spent[new] / spent[old])
+    return float(np.median(ratios))
+
+
+def _unnamed(query: GradedQuery) -> SearchEvent:
+    """The query's search, its items without their categories."""
+    bare = tuple(msgspec.structs.replace(item, category=None) for item in query.event.candidates)
+    return msgspec.structs.replace(query.event, candidates=bare, policy=None)
