@@ -23,9 +23,9 @@ from export.draft import (
 )
 from export.graded import GradedEvent, calibrate, read_graded
 from export.models import Encoder
-from export.onnx import find_base, load_trunk
+from export.onnx import load_trunk
 from export.session import open_session
-from export.source import read_source
+from export.source import find_base, read_source
 
 
 @dataclass(frozen=True, slots=True)

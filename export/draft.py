@@ -21,11 +21,11 @@ from export.calibrate import ZERO_SHOT
 from export.card import Findings, write_card
 from export.golden_texts import PAIRS, TEXTS
 from export.models import Encoder
-from export.onnx import find_base, input_names, load_trunk, make_goldens, to_onnx
+from export.onnx import input_names, load_trunk, make_goldens, to_onnx
 from export.precision import PRECISIONS
 from export.proof import PATHS, prove, untested_variant, write_manifest
 from export.session import Session, open_session
-from export.source import Source, read_source
+from export.source import Source, find_base, read_source
 from export.trained import Trained, read_trained
 
 COPIED: Final = (

@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 import onnx_ir
 import torch
-from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from onnxscript.optimizer import optimize
 from onnxscript.rewriter.ort_fusions import optimize_for_ort
@@ -32,19 +31,6 @@ from export.source import Source
 # the noise of the graph as exported), its fused Attention runs on CUDA in every onnxruntime of
 # today, and it is the form that quantises.
 OPSET: Final = 20
-FETCHED: Final = ("*.json", "*.safetensors", "*/config.json")
-
-
-def find_base(base: str) -> tuple[Path, str]:
-    """The folder and the name of a base model: a folder as it is, a hub id through the hub."""
-    folder = Path(base)
-    if folder.is_dir():
-        return folder, folder.resolve().name
-    try:
-        return Path(snapshot_download(base, allow_patterns=list(FETCHED))), base
-    except Exception as error:  # the hub's client raises a dozen kinds; each means: no such model
-        first = str(error).strip().splitlines()[0]
-        raise BundleError(base, f"neither a folder nor on the hub: {first}") from error
 
 
 def load_trunk(source: Source) -> PreTrainedModel:

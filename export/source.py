@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+from huggingface_hub import snapshot_download
+
 from export.bundle import BundleError, Template
 
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
@@ -26,6 +28,7 @@ LEGACY_POOLING: Final = {  # sentence-transformers before 6 wrote one flag a mod
 }
 POOLINGS: Final[dict[str, Pooling]] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 REQUIRED: Final = ("config.json", "tokenizer.json", "tokenizer_config.json")
+FETCHED: Final = ("*.json", "*.safetensors", "*/config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,18 @@ class Source:
     lowercases: bool
     max_tokens: int
     template: Template
+
+
+def find_base(base: str) -> tuple[Path, str]:
+    """The folder and the name of a base model: a folder as it is, a hub id through the hub."""
+    folder = Path(base)
+    if folder.is_dir():
+        return folder, folder.resolve().name
+    try:
+        return Path(snapshot_download(base, allow_patterns=list(FETCHED))), base
+    except Exception as error:  # the hub's client raises a dozen kinds; each means: no such model
+        first = str(error).strip().splitlines()[0]
+        raise BundleError(base, f"neither a folder nor on the hub: {first}") from error
 
 
 def read_source(folder: Path, name: str) -> Source:

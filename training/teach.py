@@ -19,8 +19,8 @@ from msgspec import Meta, Struct
 
 from export.bundle import Segment, Template
 from export.calibrate import CalibrationError, fit_blend, fit_platt
-from export.onnx import find_base
 from export.session import Session
+from export.source import find_base
 from training.dataset import LabelledList
 from worker.errors import PrismrankError
 from worker.ranking.bundled import Bundled
@@ -107,6 +107,18 @@ class Fit:
     weight: Doubles
 
 
+def check_enough(learn: Sequence[LabelledList], kept: Sequence[LabelledList]) -> None:
+    """Raise NotEnough where there is nothing to learn from, or too little kept to calibrate on."""
+    learned = sum(_counted(one) for one in learn)
+    calibrating = sum(_counted(one) for one in kept)
+    if not learned or calibrating < ENOUGH_PAIRS:
+        raise NotEnough(
+            f"{learned} graded pairs of {len(learn)} lists to learn from and {calibrating} of"
+            f" {len(kept)} to calibrate on, expected at least 1 and {ENOUGH_PAIRS}; nothing was"
+            " trained"
+        )
+
+
 def vectors_of(lists: Sequence[LabelledList], model: Model) -> Mapping[str, Vector]:
     """Rendered text -> the encoder's vector, for all queries and items of `lists`."""
     return embed(needed([one.search for one in lists], model), model)
@@ -115,15 +127,10 @@ def vectors_of(lists: Sequence[LabelledList], model: Model) -> Mapping[str, Vect
 def fitted(draft: Session, lists: Sequence[LabelledList], say: Say) -> Session:
     """The draft with the two stages' constants, fitted through its own graphs on lists kept for it.
 
-    Where the pair model orders worse than chance its logit stands alone. Raises NotEnough.
+    Where the pair model orders worse than chance its logit stands alone.
     """
     model = Bundled(draft)
     found = _fit_rows(lists, model)
-    if len(found.grade) < ENOUGH_PAIRS:
-        raise NotEnough(
-            f"{len(found.grade)} graded pairs are kept for the calibration, expected at least"
-            f" {ENOUGH_PAIRS}; nothing was published"
-        )
     say(f"calibrating on {len(found.grade)} pairs of {len(lists)} lists")
     origin = f"fitted on {len(found.grade)} graded pairs of {len(lists)} lists"
     try:
@@ -146,6 +153,11 @@ def fitted(draft: Session, lists: Sequence[LabelledList], say: Say) -> Session:
         calibration = model.calibration
     manifest = msgspec.structs.replace(draft.manifest, calibration=calibration, blend=blend)
     return dataclasses.replace(draft, manifest=manifest)
+
+
+def _counted(one: LabelledList) -> int:
+    """How many pairs of a list count: none without a query."""
+    return int(np.count_nonzero(one.weights)) if one.search.event.user_query.strip() else 0
 
 
 def _fit_rows(lists: Sequence[LabelledList], model: Bundled) -> Fit:

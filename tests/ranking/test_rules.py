@@ -26,6 +26,12 @@ QUERIES = [
     ("running shoes", "any", "blue shoes", True),
     ("running shoes", "any", "blue boots", False),
     (None, "exact", "anything", True),
+    ("国产手机", "exact", "国产手机！", True),
+    ("手机", "exact", "国产手机", False),
+    ("手机", "phrase", "国产手机排行", True),
+    ("手壳", "phrase", "国产手机壳", False),
+    ("运动鞋", "any", "运动手表", True),
+    ("运动鞋", "any", "华为手机", False),
 ]
 
 

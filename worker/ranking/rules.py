@@ -11,11 +11,13 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from worker.events import Candidate, ListRule, SearchEvent
 from worker.ranking.profiles import utc
 
-WORD = re.compile(r"\w+")
+UNSPACED: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Han
+RUN: Final = re.compile(rf"([{UNSPACED}]+)|[^\W{UNSPACED}]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,25 @@ def _fits_query(rule: ListRule, event: SearchEvent) -> bool:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in lower case."""
-    return WORD.findall(text.lower())
+    """The words of a text, in lower case.
+
+    Chinese and Japanese put nothing between words; there each two neighbouring characters count as
+    one, which retrieves about as well as real words do (Kwok 1997, "Comparing representations in
+    Chinese information retrieval", SIGIR).
+
+    >>> words("Acme 防水 trail2")
+    ['acme', '防水', 'trail2']
+    >>> words("国产手机")
+    ['国产', '产手', '手机']
+    """
+    found: list[str] = []
+    for run in RUN.finditer(text.lower()):
+        part = run[0]
+        if run[1] and len(part) > 2:
+            found += [part[i : i + 2] for i in range(len(part) - 1)]
+        else:
+            found.append(part)
+    return found
 
 
 def _targets(rule: ListRule, items: Sequence[Candidate], index_of: dict[str, int]) -> Iterable[int]:

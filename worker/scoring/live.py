@@ -29,9 +29,7 @@ def open_model(
     """A model ready to serve: verified, its goldens replayed on this device, warm."""
     session = sessions.open_session(folder, settings.variant, settings.device, settings.threads)
     sessions.replay(session)
-    model = Bundled(
-        session, settings.cached_vectors, settings.budget, tell, settings.cached_pairs
-    )
+    model = Bundled(session, settings.cached_vectors, settings.budget, tell, settings.cached_pairs)
     warm_up(model)
     return model, session
 
