@@ -24,8 +24,8 @@ from transformers.utils import logging as transformers_logging
 
 from export.bundle import BundleError, Goldens
 from export.models import Encoder, PairModel, is_causal
-from export.session import PairTokens
 from export.source import Source
+from export.tokenizer import PairTokens
 
 # Opset 20 and onnxscript's fusions: as fast on the CPU as opset 23's native Attention (both within
 # the noise of the graph as exported), its fused Attention runs on CUDA in every onnxruntime of

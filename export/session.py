@@ -12,15 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from export import bundle
 from export.bundle import BundleError, Goldens, Manifest, Variant
+from export.tokenizer import PairTokenizer, PairTokens, read_tokenizer
 
 Device: TypeAlias = str  # "auto", "cpu" or "cuda" where asked; "cpu" or "cuda" where answered
 Array: TypeAlias = NDArray[Any]
@@ -28,13 +29,6 @@ Loaded = TypeVar("Loaded")
 
 FATAL: Final = 4  # onnxruntime's log level: what goes wrong is raised here, not printed there
 ROWS_PER_REPLAY: Final = 8
-
-
-class PairTokens(NamedTuple):
-    """A query and an item as one row of tokens."""
-
-    ids: Sequence[int]
-    types: Sequence[int]  # as the tokenizer's pair form says: 0 in the query, 1 in the item
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +42,7 @@ class Session:
     digest: str
     tokenizer: Tokenizer
     # A tokenizer holds its truncation as a state, so each way to cut has one of its own.
-    pair_tokenizers: tuple[Tokenizer, Tokenizer] | None  # cutting the item; cutting the longer
+    pair_tokenizer: PairTokenizer | None
     graphs: Mapping[str, ort.InferenceSession]
 
     def tokenize(self, texts: Sequence[str]) -> list[Sequence[int]]:
@@ -56,17 +50,10 @@ class Session:
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
 
     def tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[PairTokens]:
-        """The tokens of each (query, item), in the tokenizer's own pair form, special tokens
-        included. Past the manifest's maximum the item is cut; a query that leaves no room for a
-        token of the item is cut with it, the longer of the two first."""
-        if self.pair_tokenizers is None:
+        """The tokens of each (query, item), cut at the manifest's maximum."""
+        if self.pair_tokenizer is None:
             raise BundleError(self.folder, f"variant {self.variant} has no graph 'model'")
-        item_cut, longer_cut = self.pair_tokenizers
-        try:
-            found = item_cut.encode_batch_fast(list(pairs))
-        except Exception:  # a bare one, for the whole batch: some query is too long by itself
-            found = [_encode(item_cut, longer_cut, pair) for pair in pairs]
-        return [PairTokens(encoding.ids, encoding.type_ids) for encoding in found]
+        return self.pair_tokenizer(pairs)
 
     def run(self, graph: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph. Token types are zeros unless they are given; unknown inputs are left."""
@@ -104,13 +91,8 @@ def open_session(
         variant=variant,
         device="cuda" if on_gpu else "cpu",
         digest=bundle.digest(folder),
-        tokenizer=_tokenizer(folder, manifest.max_tokens, "longest_first"),
-        pair_tokenizers=(
-            _tokenizer(folder, manifest.max_tokens, "only_second"),
-            _tokenizer(folder, manifest.max_tokens, "longest_first"),
-        )
-        if "model" in graphs
-        else None,
+        tokenizer=read_tokenizer(folder, manifest.max_tokens, "longest_first"),
+        pair_tokenizer=PairTokenizer(folder, manifest.max_tokens) if "model" in graphs else None,
         graphs=graphs,
     )
 
@@ -206,21 +188,6 @@ def _check_names(
         found |= {each.name for each in running.get_outputs()}
     if missing := set(manifest.outputs) - found:
         raise BundleError(folder, f"outputs {sorted(missing)}: no graph gives them")
-
-
-def _tokenizer(folder: Path, max_tokens: int, strategy: str) -> Tokenizer:
-    path = str(folder / "tokenizer.json")
-    tokenizer = _translated(folder, "tokenizer.json", partial(Tokenizer.from_file, path))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens, strategy=strategy)
-    return tokenizer
-
-
-def _encode(item_cut: Tokenizer, longer_cut: Tokenizer, pair: tuple[str, str]) -> Encoding:
-    try:
-        return item_cut.encode(*pair)
-    except Exception:
-        return longer_cut.encode(*pair)
 
 
 def _translated(folder: Path, what: str, load: Callable[[], Loaded]) -> Loaded:

@@ -91,7 +91,8 @@ class PairOverlap(Overlap):
         self.calls = 0
         weights = {"pair": 1.0, "cosine": 0.0, "intercept": 0.0, "origin": "a test", **blend}
         template = Template(item_before="item ")
-        self.pairs = PairModel(template, Blend(**weights), self._tokenize_pairs, self._score_pairs, {})
+        blended = Blend(**weights)
+        self.pairs = PairModel(template, blended, self._tokenize_pairs, self._score_pairs, {})
 
     def _tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[PairTokens]:
         both = [self.tokenize(pair) for pair in pairs]

@@ -6,39 +6,15 @@ import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
 from tqdm import tqdm
 
 from export.bundle import Template
+from export.tokenizer import PairTokenizer, PairTokens
 from training.dataset import LabelledList
-from worker.ranking.model import Floats, Integers, PairTokens, Vector
+from worker.ranking.model import Floats, Integers, Vector
 from worker.ranking.text import item_text, pair_texts, query_text
-
-
-class PairTokenizer:
-    """The tokenizer's own pair form; past `max_tokens` the item is cut, and a query that leaves no
-    room for the item is cut with it, the longer of the two first: as a bundle's session does it."""
-
-    def __init__(self, folder: Path, max_tokens: int) -> None:
-        self._item_cut = _cutting(folder, max_tokens, "only_second")
-        self.longer_cut = _cutting(folder, max_tokens, "longest_first")
-
-    def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[PairTokens]:
-        """The tokens of each (query, item), special tokens included, and their token types."""
-        try:
-            found = self._item_cut.encode_batch_fast(list(pairs))
-        except Exception:  # a bare one, for the whole batch: some query is too long by itself
-            found = [self._one(pair) for pair in pairs]
-        return [(each.ids, each.type_ids) for each in found]
-
-    def _one(self, pair: tuple[str, str]) -> Encoding:
-        try:
-            return self._item_cut.encode(*pair)
-        except Exception:
-            return self.longer_cut.encode(*pair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +62,6 @@ def digest(sheets: Sequence[Sheet]) -> str:
         for array in (sheet.grades, sheet.weights, sheet.cosine, sheet.known, sheet.vectors):
             found.update(array.tobytes())
     return found.hexdigest()
-
-
-def _cutting(folder: Path, max_tokens: int, strategy: str) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens, strategy=strategy)
-    return tokenizer
 
 
 def _sheet(one: LabelledList, words: Words) -> Sheet:

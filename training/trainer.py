@@ -6,18 +6,16 @@ the state of every source of chance, and the history, from which early stopping 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 from transformers import (
@@ -30,6 +28,7 @@ from transformers import (
 )
 
 from training.batches import Batch, Steps
+from training.checkpoints import BEST, PART, best_step, checkpoints, save_whole
 from training.losses import least_loss, mean, relevance_loss
 from training.model import RankingModel, Reading
 from training.objectives import category_chances, combined, diversity_loss
@@ -37,12 +36,7 @@ from training.recipe import Recipe
 from worker.errors import PrismrankError
 from worker.ranking.metrics import ndcg
 
-PART: Final = ".part"  # what is being written; never read
-BEST: Final = "best.safetensors"
-STATE: Final = "trainer_state.json"
-
 Judge = Callable[[RankingModel], dict[str, float]]
-History = Sequence[Mapping[str, Any]]
 
 
 class TrainingFailed(PrismrankError):
@@ -157,7 +151,7 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
         whole = self.folder / name
         shutil.rmtree(whole, ignore_errors=True)
         os.replace(self.folder / PART / name, whole)
-        for older in checkpoints(self.folder)[:-1]:
+        for older in (*checkpoints(self.folder)[:-1], self.folder / PART):
             shutil.rmtree(older, ignore_errors=True)
 
 
@@ -264,40 +258,6 @@ def _ndcgs(logits: Tensor, batch: Batch) -> list[float]:
             order = scores[counted].argsort(descending=True, stable=True)
             found.append(ndcg(worth[order].tolist()))
     return found
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    found = [each for each in folder.glob("checkpoint-*") if (each / STATE).is_file()]
-    return sorted(found, key=lambda each: int(each.name.rpartition("-")[2]))
-
-
-def history(checkpoint: Path) -> list[dict[str, Any]]:
-    """What was logged up to a checkpoint."""
-    state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
-    entries: list[dict[str, Any]] = state["log_history"]
-    return entries
-
-
-def best_step(entries: History) -> tuple[int, int]:
-    """The step whose evaluation was best (the first of equals), and how many came after it."""
-    scores = [(one["ndcg"], one["step"]) for one in entries if "ndcg" in one]
-    if not scores:
-        return 0, 0
-    best = max(range(len(scores)), key=lambda each: (scores[each][0], -each))
-    return scores[best][1], len(scores) - 1 - best
-
-
-def save_whole(model: RankingModel, path: Path) -> None:
-    """Write the weights so that the file has its name only once it is whole."""
-    part = path.with_name(path.name + PART)
-    save_file({name: each.contiguous() for name, each in model.state_dict().items()}, part)
-    os.replace(part, path)
-
-
-def load_weights(model: RankingModel, path: Path) -> None:
-    """Read them back."""
-    model.load_state_dict(load_file(path))
 
 
 def _only(features: Sequence[Batch]) -> Batch:

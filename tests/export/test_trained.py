@@ -27,8 +27,9 @@ from export.models import Encoder, PairModel, last_pool
 from export.onnx import load_trunk
 from export.precision import PRECISIONS
 from export.proof import prove, spearman
-from export.session import PairTokens, open_session, replay
+from export.session import open_session, replay
 from export.source import read_source
+from export.tokenizer import PairTokens
 from export.trained import read_trained
 from tests.export.conftest import CATEGORIES
 from tests.export.models import make_model, save_base, save_trained

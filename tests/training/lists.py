@@ -38,7 +38,7 @@ def vectors_of(lists: Sequence[LabelledList], queries: bool = False) -> dict[str
     """A unit vector for each item: a direction for each of its words, added up."""
     texts = {item_text(entry.item, Template()) for one in lists for entry in one.search.entries}
     if queries:
-        texts |= {one.search.event.user_query for one in lists}
+        texts |= {query for one in lists if (query := one.search.event.user_query).strip()}
     return {text: _direction(text) for text in sorted(texts)}
 
 

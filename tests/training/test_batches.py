@@ -12,15 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.build import Order, build
 from export.bundle import Segment, Template
-from export.session import Session, open_session
-from tests.export.models import save_base, save_trained
+from export.tokenizer import PairTokenizer
+from tests.export.models import save_base
 from tests.training.lists import CATEGORIES, labelled_list, labelled_lists, vectors_of
 from training.batches import Steps, collate, judging, plan
 from training.dataset import LabelledList
 from training.recipe import Recipe
-from training.sheets import PairTokenizer, Sheet, Words, digest, tokenised
+from training.sheets import Sheet, Words, digest, tokenised
 
 SMALL: dict[str, Any] = {"pairs_per_step": 8, "max_list": 3}
 FIELDS = Template(item=(Segment(field="title"), Segment(field="brand", before=" by ")))
@@ -29,15 +28,6 @@ FIELDS = Template(item=(Segment(field="title"), Segment(field="brand", before=" 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_base(tmp_path_factory.mktemp("base") / "bert", "bert")
-
-
-@pytest.fixture(scope="module")
-def session(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Session:
-    """A bundle of that base with a pair model, opened."""
-    trained = save_trained(tmp_path_factory.mktemp("trained") / "bert", base, "mean")
-    out = tmp_path_factory.mktemp("bundle") / "bert"
-    build(Order(str(base), out, ("fp32",), adapter=trained), say=lambda line: None)
-    return open_session(out, device="cpu")
 
 
 def words(base: Path, lists: list[LabelledList], template: Template = FIELDS) -> Words:
@@ -140,17 +130,6 @@ def test_lists_that_teach_nothing_are_left_out(base: Path) -> None:
     lists = [unasked, unseen, good]
     (sheet,) = tokenised(lists, words(base, lists))
     assert sheet.labelled is good
-
-
-@pytest.mark.parametrize("query", ["shoe", "a query of many words", "q" * 60, ""])
-def test_the_tokens_are_those_that_a_session_makes(
-    base: Path, session: Session, query: str
-) -> None:
-    pairs = [(query, "trail shoe"), (query, "a very long title " * 20), (query, "")]
-    ours = PairTokenizer(base, session.manifest.max_tokens)(pairs)
-    assert [(list(ids), list(types)) for ids, types in ours] == [
-        (list(each.ids), list(each.types)) for each in session.tokenize_pairs(pairs)
-    ]
 
 
 def test_every_field_but_the_first_is_dropped_now_and_then(base: Path) -> None:

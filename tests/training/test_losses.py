@@ -48,7 +48,9 @@ def lists(seed: int) -> tuple[Tensor, Tensor, Tensor, list[int]]:
 
 def their_loss(make: Any, logits: Tensor, grades: Tensor, sizes: list[int], **dials: Any) -> Tensor:
     flat = torch.cat([row[:size] for row, size in zip(logits, sizes, strict=True)])
-    documents = [list(map(str, ids.tolist())) for ids in torch.arange(len(flat)).split(sizes)]
+    documents = [
+        list(map(str, ids.tolist())) for ids in torch.split(torch.arange(len(flat)), sizes)
+    ]
     labels = [row[:size] for row, size in zip(grades, sizes, strict=True)]
     loss = make(Given(flat), mini_batch_size=-1, **dials)
     found: Tensor = loss([["q"] * len(sizes), documents], labels)
@@ -127,7 +129,9 @@ def test_an_item_of_weight_two_pulls_as_two_such_items(kind: Loss, copied: int) 
     pulls = []
     for index, weigh in ((list(range(6)), weights), (twice, torch.ones(1, 7))):
         free = logits.clone().requires_grad_()
-        relevance_loss(kind, free[:, index], grades[:, index], weigh, 4.0, 10).backward()
+        torch.autograd.backward(
+            relevance_loss(kind, free[:, index], grades[:, index], weigh, 4.0, 10)
+        )
         pulls.append(free.grad)
     torch.testing.assert_close(*pulls)
 
@@ -150,7 +154,7 @@ def test_every_loss_and_its_gradient_are_finite(
 ) -> None:
     logits = (size * torch.randn(grades.shape)).requires_grad_()
     loss = relevance_loss(kind, logits, grades, weights, 4.0, 10)
-    loss.backward()
+    torch.autograd.backward(loss)
     assert logits.grad is not None
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
@@ -180,6 +184,6 @@ def test_descending_a_loss_puts_a_list_in_the_order_of_its_grades(kind: Loss) ->
     steps = torch.optim.Adam([logits], lr=0.1)
     for _ in range(200):
         steps.zero_grad()
-        relevance_loss(kind, logits, grades, torch.ones(1, 4), 4.0, 10).backward()
+        torch.autograd.backward(relevance_loss(kind, logits, grades, torch.ones(1, 4), 4.0, 10))
         steps.step()
     assert logits.argsort(descending=True).tolist() == [[1, 3, 2, 0]]

@@ -66,7 +66,7 @@ def test_another_category_is_worth_nothing_where_it_is_not_relevant() -> None:
 def test_descending_it_moves_the_new_category_past_the_one_that_was_shown() -> None:
     logits = torch.tensor([[1.0, 0.9, 0.8]], requires_grad=True)
     ones = torch.ones(1, 3)
-    diversity_loss(logits, ones, ones, one_hot(0, 0, 1), 0.5, 0.2).backward()
+    torch.autograd.backward(diversity_loss(logits, ones, ones, one_hot(0, 0, 1), 0.5, 0.2))
     assert logits.grad is not None
     assert logits.grad[0, 1] > logits.grad[0, 2]
 
@@ -85,7 +85,7 @@ def test_it_and_its_gradient_are_finite(grades: Tensor, weights: Tensor, count: 
     logits = (100 * torch.randn(grades.shape)).requires_grad_()
     chances = torch.softmax(torch.randn(*grades.shape, count), -1)
     loss = diversity_loss(logits, grades, weights, chances, 0.5, 0.2)
-    loss.backward()
+    torch.autograd.backward(loss)
     assert logits.grad is not None
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
@@ -98,10 +98,10 @@ def test_padding_counts_nothing(seed: int) -> None:
     chances = torch.softmax(torch.randn(2, 5, 3, generator=chance), -1)
     weights = torch.ones(2, 5)
     plain = diversity_loss(logits, grades, weights, chances, 0.5, 0.2)
-    wider = [torch.cat([each, each[:, :2]], 1) for each in (logits, grades)]
+    wide, worth = (torch.cat([each, each[:, :2]], 1) for each in (logits, grades))
     padded = torch.cat([weights, torch.zeros(2, 2)], 1)
     more = torch.cat([chances, chances[:, :2]], 1)
-    torch.testing.assert_close(plain, diversity_loss(*wider, padded, more, 0.5, 0.2))
+    torch.testing.assert_close(plain, diversity_loss(wide, worth, padded, more, 0.5, 0.2))
 
 
 def test_a_category_that_the_event_names_wins_over_the_heads_word() -> None:
@@ -115,7 +115,9 @@ def test_the_category_head_gets_no_gradient_from_the_diversity_loss() -> None:
     logits = torch.randn(1, 4, requires_grad=True)
     categories = torch.randn(1, 4, 3, requires_grad=True)
     chances = category_chances(categories, torch.full((1, 4), -1), 3)
-    diversity_loss(logits, torch.ones(1, 4), torch.ones(1, 4), chances, 0.5, 0.2).backward()
+    torch.autograd.backward(
+        diversity_loss(logits, torch.ones(1, 4), torch.ones(1, 4), chances, 0.5, 0.2)
+    )
     assert categories.grad is None
     assert logits.grad is not None
     assert logits.grad.any()
@@ -128,7 +130,7 @@ def test_upgrads_weights_are_those_of_torchjd(seed: int, preference: tuple[float
     gradients = torch.randn(2, 3, generator=chance, dtype=torch.float64)
     gradients[1] -= seed * gradients[0] / 2  # from free to opposed
     theirs = UPGradWeighting(torch.tensor(preference, dtype=torch.float64))
-    expected = theirs(gradients @ gradients.T)  # type: ignore[arg-type]  # theirs is a subtype of Tensor
+    expected = theirs(gradients @ gradients.T)
     found = torch.tensor(upgrad_weights(gradients, preference), dtype=torch.float64)
     # torchjd adds 1e-4 to the diagonal of its normalised Gramian
     torch.testing.assert_close(found, expected, atol=0, rtol=0.02)
@@ -175,7 +177,7 @@ def test_chebyshev_is_the_limit_of_torchjds_smooth_one(
 def test_pareto_descends_along_upgrads_direction() -> None:
     pooled = torch.randn(3, 2, requires_grad=True)
     relevance, diversity = two_losses(pooled)
-    combined("pareto", relevance, diversity, 0.4, FLOOR, pooled).backward()
+    torch.autograd.backward(combined("pareto", relevance, diversity, 0.4, FLOOR, pooled))
     rows = [torch.autograd.grad(loss, pooled)[0].flatten() for loss in two_losses(pooled)]
     weights = torch.tensor(upgrad_weights(torch.stack(rows), (0.6, 0.4)))
     assert pooled.grad is not None
@@ -188,6 +190,6 @@ def test_every_way_descends_to_where_neither_can_gain_without_the_other(how: Com
     steps = torch.optim.SGD([free], lr=0.1)
     for _ in range(300):
         steps.zero_grad()
-        combined(how, *two_losses(free), 0.5, FLOOR, free).backward()
+        torch.autograd.backward(combined(how, *two_losses(free), 0.5, FLOOR, free))
         steps.step()
     assert ((free >= -0.55) & (free <= 1.05)).all()

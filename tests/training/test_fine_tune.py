@@ -1,0 +1,360 @@
+"""Fine-tuning on small random models: it learns, survives kills, and export reads what it left."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]  # ships no types
+    EventAccumulator,
+)
+
+from export.bundle import Template
+from export.source import read_source
+from export.tokenizer import PairTokenizer
+from export.trained import read_trained
+from tests.export.models import save_base
+from tests.factories import joined
+from tests.training.lists import CATEGORIES, labelled_list, labelled_lists, vectors_of
+from training.batches import judging
+from training.checkpoints import best_step
+from training.dataset import LabelledList
+from training.fine_tune import Trained, fine_tune
+from training.model import RankingModel
+from training.offset import cosine_says
+from training.recipe import Recipe
+from training.sheets import Words, tokenised
+from training.trainer import TrainingFailed, judged
+from worker.ranking.model import Doubles
+
+ROOT = Path(__file__).parents[2]
+SMALL: dict[str, Any] = {
+    "pairs_per_step": 8,
+    "max_list": 4,
+    "checkpoint_steps": 4,
+    "log_steps": 2,
+    "evaluate_steps": 5,
+    "learning_rate": 1e-3,
+    "threads": 1,
+    "seed": 3,
+}
+RUNS = {
+    "bce": {},
+    "listnet, summed, with dropout of fields": {
+        "loss": "listnet",
+        "diversity_weight": 0.3,
+        "field_dropout": 0.3,
+    },
+    "lambda, pareto, frozen, sgd": {
+        "loss": "lambda",
+        "combine": "pareto",
+        "diversity_weight": 0.3,
+        "tuning": "frozen",
+        "optimiser": "sgd",
+    },
+    "lora, chebyshev, stopping early": {
+        "tuning": "lora",
+        "combine": "chebyshev",
+        "diversity_weight": 0.5,
+        "patience": 2,
+        "epochs": 3,
+    },
+}
+CHILD = """
+import json, sys
+from pathlib import Path
+from tests.training.test_fine_tune import tuned
+from functools import partial
+tuned(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), partial(print, flush=True))
+"""
+
+
+def silent(_line: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_base(tmp_path_factory.mktemp("base") / "bert", "bert")
+
+
+def tuned(dials: dict[str, Any], base: Path, out: Path, say: Any = silent) -> Trained:
+    """One small run; the same in any process."""
+    train, dev = labelled_lists(50), labelled_lists(12, first=1000)
+    recipe = msgspec.convert({**SMALL, **dials}, Recipe)
+    vectors = vectors_of([*train, *dev], queries=True)
+    return fine_tune(recipe, base, train, dev, vectors, CATEGORIES, out, say)
+
+
+def weights(trained: Trained) -> dict[str, torch.Tensor]:
+    folder = Path(trained.folder)
+    return load_file(folder / "model.safetensors") | {
+        f"category.{name}": each
+        for name, each in load_file(folder / "category.safetensors").items()
+    }
+
+
+def start_child(dials: dict[str, Any], base: Path, out: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", CHILD, json.dumps(dials), str(base), str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def assert_same(resumed: Trained, whole: Trained) -> None:
+    assert resumed.losses == whole.losses
+    assert (resumed.steps, resumed.best_step) == (whole.steps, whole.best_step)
+    expected, found = weights(whole), weights(resumed)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("name", ["bce", "lora, chebyshev, stopping early"])
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
+    base: Path, tmp_path: Path, name: str
+) -> None:
+    dials = RUNS[name]
+    whole = tuned(dials, base, tmp_path / "whole")
+    out = tmp_path / "killed"
+    chance = random.Random(5)
+    for line in (chance.randrange(3, 8), chance.randrange(2, 6)):
+        child = start_child(dials, base, out)
+        assert child.stdout is not None
+        heard = [child.stdout.readline() for _ in range(line)]  # then somewhere in what follows
+        child.send_signal(signal.SIGKILL)
+        _, errors = child.communicate()
+        assert child.returncode in (-signal.SIGKILL, 0), errors.decode()
+        assert any(b"step" in each for each in heard)
+    assert_same(tuned(dials, base, out), whole)
+
+
+def kept_at(step: int, base: Path, out: Path, dials: dict[str, Any]) -> None:
+    """A run's folder as a kill would leave it after the checkpoint of `step`."""
+
+    class Killed(BaseException):
+        pass
+
+    def say(line: str) -> None:
+        if line.startswith(f"step {step + 2} "):
+            raise Killed
+
+    with pytest.raises(Killed):
+        tuned(dials, base, out, say)
+    assert (out / f"checkpoint-{step}").is_dir()
+
+
+@pytest.mark.parametrize("dials", RUNS.values(), ids=RUNS)
+def test_every_kind_of_run_goes_on_from_its_checkpoint(
+    base: Path, tmp_path: Path, dials: dict[str, Any]
+) -> None:
+    whole = tuned(dials, base, tmp_path / "whole")
+    kept_at(8, base, tmp_path / "cut", dials)
+    assert_same(tuned(dials, base, tmp_path / "cut"), whole)
+
+
+def test_a_checkpoint_that_is_half_written_is_never_used(base: Path, tmp_path: Path) -> None:
+    whole = tuned({}, base, tmp_path / "whole")
+    out = tmp_path / "killed"
+    kept_at(8, base, out, {})
+    for half in ("checkpoint-99", ".part"):
+        (out / half).mkdir()
+        (out / half / "model.safetensors").write_bytes(b"half of it")
+    heard: list[str] = []
+    resumed = tuned({}, base, out, heard.append)
+    assert "going on from checkpoint-8" in heard
+    assert resumed.losses == whole.losses
+    assert not (out / ".part").exists()
+
+
+def test_a_finished_run_is_not_run_again(base: Path, tmp_path: Path) -> None:
+    first = tuned({}, base, tmp_path / "run")
+    heard: list[str] = []
+    assert tuned({}, base, tmp_path / "run", heard.append) == first
+    assert not any(line.startswith("step") for line in heard)
+
+
+def test_a_folder_that_was_begun_with_other_arguments_is_refused(
+    base: Path, tmp_path: Path
+) -> None:
+    tuned({"max_steps": 2}, base, tmp_path / "run")
+    with pytest.raises(TrainingFailed, match=r"begun with another .*\(recipe\)"):
+        tuned({"max_steps": 3}, base, tmp_path / "run")
+
+
+def test_the_seed_alone_decides(base: Path, tmp_path: Path) -> None:
+    first, again = (tuned({"max_steps": 6}, base, tmp_path / name) for name in "ab")
+    other = tuned({"max_steps": 6, "seed": 4}, base, tmp_path / "c")
+    assert first.losses == again.losses != other.losses
+
+
+def test_early_stopping_keeps_the_best_weights(base: Path, tmp_path: Path) -> None:
+    dials = {"patience": 1, "epochs": 8, "evaluate_steps": 2, "learning_rate": 3e-2}
+    trained = tuned(dials, base, tmp_path / "run")
+    scores = {one["step"]: one["ndcg"] for one in trained.losses if "ndcg" in one}
+    assert trained.best_step == max(scores, key=lambda step: (scores[step], -step))
+    assert trained.steps < 8 * 20
+    dev = labelled_lists(12, first=1000)
+    found = read_trained(Path(trained.folder), read_source(base, "base"))
+    known = vectors_of([*labelled_lists(50), *dev], queries=True)
+    words = Words(Template(), Template(), PairTokenizer(base, 40), known, CATEGORIES)
+    says = cosine_says(tokenised(labelled_lists(50), words))
+    batches = list(judging(tokenised(dev, words), Recipe(**SMALL), typed=True))
+    model = RankingModel(found.pair_model, None, says)
+    assert judged(model, batches, Recipe())["ndcg"] == pytest.approx(max(scores.values()), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([], (0, 0)),
+        ([0.5], (5, 0)),
+        ([0.5, 0.7, 0.6], (10, 1)),
+        ([0.7, 0.7, 0.6], (5, 2)),
+    ],
+)
+def test_the_best_step_is_the_first_of_the_best(
+    scores: list[float], expected: tuple[int, int]
+) -> None:
+    history: list[dict[str, float]] = [{"loss": 1.0, "step": 1}]
+    history += [{"ndcg": each, "step": 5 * at} for at, each in enumerate(scores, start=1)]
+    assert best_step(history) == expected
+
+
+def overfitted(base: Path, out: Path, grades: Doubles, **dials: Any) -> list[float]:
+    """The grades of one list in the order that a model gives after learning it by heart."""
+    one = labelled_list(3, len(grades), user_query="wool hat")
+    lists = [LabelledList(one.search, grades, np.ones(len(grades)))] * 8
+    recipe = Recipe(
+        **{**SMALL, "epochs": 8, "dropout": 0.0, "learning_rate": 3e-3, "max_tokens": 64, **dials}
+    )
+    trained = fine_tune(recipe, base, lists, [], {}, (), out, silent)
+    model = read_trained(Path(trained.folder), read_source(base, "base"))
+    words = Words(model.pair_template, model.pair_template, PairTokenizer(base, 40), {}, ())
+    (batch,) = judging(tokenised(lists[:1], words), recipe, typed=True)
+    with torch.inference_mode():
+        logits = RankingModel(model.pair_model, None)(batch).logits[0]
+    found: list[float] = grades[logits.argsort(descending=True).numpy()].tolist()
+    return found
+
+
+@pytest.mark.parametrize("loss", ["bce", "listnet", "lambda"])
+def test_one_list_can_be_learned_by_heart_and_so_can_its_opposite(
+    base: Path, tmp_path: Path, loss: str
+) -> None:
+    grades = np.array([0.0, 1.0, 0.3, 0.6])
+    for name, worth in (("as it is", grades), ("opposite", 1 - grades)):
+        found = overfitted(base, tmp_path / name, worth, loss=loss)
+        assert found == sorted(worth.tolist(), reverse=True)
+
+
+def test_the_category_head_learns_what_events_name(base: Path, tmp_path: Path) -> None:
+    lists = []
+    for one in labelled_lists(40):
+        entries = one.search.entries
+        named = [
+            msgspec.structs.replace(
+                entry.item, category="shoes" if "shoe" in (entry.item.title or "") else "hats"
+            )
+            for entry in entries
+        ]
+        event = msgspec.structs.replace(one.search.event, candidates=tuple(named))
+        lists.append(LabelledList(joined(event), one.grades, one.weights))
+    recipe = Recipe(**{**SMALL, "epochs": 3, "category_learning_rate": 0.2})
+    trained = fine_tune(
+        recipe, base, lists, lists[:10], vectors_of(lists), CATEGORIES, tmp_path / "run", silent
+    )
+    assert trained.losses[-1]["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(("family", "pooling"), [("qwen3", "last"), ("roberta", "mean")])
+def test_other_families_are_tuned_and_read_by_export(
+    tmp_path: Path, family: str, pooling: str
+) -> None:
+    base = save_base(tmp_path / "base", family)
+    trained = tuned({"max_steps": 2}, base, tmp_path / "run")
+    model = read_trained(Path(trained.folder), read_source(base, "base"))
+    assert model.pair_model.pooling == pooling
+    assert model.categories == CATEGORIES
+    assert model.head is not None
+
+
+def test_another_training_can_go_on_from_an_earlier_one(base: Path, tmp_path: Path) -> None:
+    first = tuned({"max_steps": 4}, base, tmp_path / "first")
+    lists = labelled_lists(10)
+    recipe = Recipe(
+        **{**SMALL, "max_steps": 1, "learning_rate": 1e-12, "head_learning_rate": 1e-12}
+    )
+    second = fine_tune(
+        recipe, base, lists, [], {}, (), tmp_path / "second", silent, start=Path(first.folder)
+    )
+    was, is_ = (load_file(Path(each.folder) / "model.safetensors") for each in (first, second))
+    for name, each in was.items():
+        torch.testing.assert_close(is_[name], each, atol=1e-6, rtol=0)
+
+
+def test_tensorboard_finds_the_curves(base: Path, tmp_path: Path) -> None:
+    trained = tuned({"diversity_weight": 0.2}, base, tmp_path / "run")
+    curves = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    names = {"train/loss", "train/relevance", "train/diversity", "train/category", "dev/ndcg"}
+    assert names <= set(curves.Tags()["scalars"])
+    drawn = [(point.step, point.value) for point in curves.Scalars("train/loss")]
+    logged = [(one["step"], one["loss"]) for one in trained.losses if "loss" in one]
+    assert drawn == [(step, pytest.approx(loss)) for step, loss in logged]
+
+
+def test_plain_lines_tell_how_far_it_is(base: Path, tmp_path: Path) -> None:
+    heard: list[str] = []
+    tuned({"max_steps": 6}, base, tmp_path / "run", heard.append)
+    assert heard[0] == "reading 50 lists to learn from and 12 to watch"
+    assert any(line.startswith("step 6 of 6: loss ") for line in heard)
+    assert any(line.startswith("step 6 of 6: ndcg ") for line in heard)
+
+
+@pytest.mark.parametrize(
+    ("dials", "lists", "dev", "why"),
+    [
+        ({}, [], [], "nothing to learn"),
+        ({"patience": 1}, labelled_lists(2), [], "no dev lists"),
+        ({"learning_rate": 1e30}, labelled_lists(20), [], "expected a number"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_with_its_reason(
+    base: Path,
+    tmp_path: Path,
+    dials: dict[str, Any],
+    lists: list[LabelledList],
+    dev: list[LabelledList],
+    why: str,
+) -> None:
+    recipe = Recipe(**{**SMALL, **dials})
+    with pytest.raises(TrainingFailed, match=why):
+        fine_tune(recipe, base, lists, dev, {}, (), tmp_path / "run", silent)
+    assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("dials", "why"),
+    [
+        ({"max_list": 64}, "max_list 64: expected at most pairs_per_step 32"),
+        ({"checkpoint_steps": 15}, "checkpoint_steps 15: expected a multiple of log_steps 10"),
+        ({"diversity_weight": 1.5}, "<= 1.0"),
+        ({"patience": 0}, ">= 1"),
+        ({"loss": "hinge"}, "hinge"),
+        ({"speed": 1}, "unknown field `speed`"),
+    ],
+)
+def test_a_recipe_checks_itself(dials: dict[str, Any], why: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=why):
+        msgspec.convert(dials, Recipe)
