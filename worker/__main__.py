@@ -52,7 +52,7 @@ def demo(chosen: argparse.Namespace) -> int:
     """The embedded broker, a worker, and a simulated shop."""
     from worker.demo import play
 
-    return play.run(chosen.events, chosen.catalogue, chosen.json)
+    return play.run(chosen.events, chosen.catalogue, chosen.json, chosen.round)
 
 
 def rerank(chosen: argparse.Namespace) -> int:
@@ -170,6 +170,11 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--events", type=count, default=None, help="searches to play")
     added.add_argument("--catalogue", type=Path, help="items as JSONL or parquet")
     added.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    added.add_argument(
+        "--round",
+        action=argparse.BooleanOptionalAction,
+        help="with a round of training in it, or without; default: with, from 100 searches on",
+    )
 
     added = command("rerank", rerank)
     added.add_argument("--bundle", type=Path, required=True, help="a bundle's folder")

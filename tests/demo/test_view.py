@@ -1,6 +1,5 @@
-"""What the demo says: the summary's plain line, and a picture that can be drawn at any moment."""
+"""The picture, which can be drawn at any moment, and the plain lines."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -36,24 +35,11 @@ def test_the_picture_can_be_drawn_at_any_moment(answered: int) -> None:
     assert ("the engine's order (nDCG" in drawn) == (answered > 0)
 
 
-def test_all_answered_is_a_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert view.summarise(played(3), "ab12", worker(tmp_path), as_json=False) == 0
-    assert "events 3 lists 3 lost 0 duplicates 0" in capsys.readouterr().out.splitlines()
-
-
-def test_a_lost_event_is_a_failure_with_the_worker_s_last_words(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_plain_screen_does_not_repeat_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert view.summarise(played(2), "ab12", worker(tmp_path), as_json=False) == 1
-    said = capsys.readouterr().out
-    assert "events 3 lists 2 lost 1 duplicates 0" in said.splitlines()
-    assert "the last words" in said
-
-
-def test_json_is_one_object_on_the_last_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    view.summarise(played(3), "ab12", worker(tmp_path), as_json=True)
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (told["events"], told["lists"], told["lost"], told["model"]) == (3, 3, 0, "ab12")
-    assert [row["diversity"] for row in told["dials"]] == [0.3]
+    monkeypatch.setattr(view, "LINE_SECONDS", 0.0)
+    screen = view.PlainScreen()
+    for _ in range(3):
+        screen.show(played(1))
+    assert capsys.readouterr().out.count("1/3 lists") == 1

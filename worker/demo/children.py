@@ -1,4 +1,4 @@
-"""The demo's child processes: the bundle's builder, and the worker that is killed and restarted.
+"""The demo's child processes: the worker that is killed and restarted, and what needs torch.
 
 Each has a session of its own, so that Ctrl-C reaches the demo alone, and the demo ends them.
 """
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,7 @@ LOG_TAIL_LINES: Final = 15
 SESSION_SECONDS: Final = 3.0  # a killed worker's partitions are free after this long
 RESTARTS: Final = 3  # of a worker that ended by itself
 MISCONFIGURED: Final = 2
+LONGEST_LINE: Final = 1 << 20  # bytes, of what a child says
 
 
 def base_model() -> Path:
@@ -49,7 +51,10 @@ def base_model() -> Path:
     return folder
 
 
-async def ensure_live_bundle(registry: Path, say: Callable[[str], None]) -> str:
+Say = Callable[[str], None]
+
+
+async def ensure_live_bundle(registry: Path, say: Say) -> str:
     """The digest of the registry's live bundle; builds and promotes a zero-shot one if none is."""
     alias = registry / "aliases" / "live"
     if not alias.is_file():
@@ -58,34 +63,56 @@ async def ensure_live_bundle(registry: Path, say: Callable[[str], None]) -> str:
         registry.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=registry.parent, prefix="build-") as folder:
             draft, at = Path(folder) / "bundle", ("--registry", str(registry))
-            await _export("build", "--base", base, "--out", str(draft))
-            await _export("registry", "publish", str(draft), *at)
+            await command("export", "build", "--base", base, "--out", str(draft))
+            await command("export", "registry", "publish", str(draft), *at)
             promote = ("promote", bundle.digest(draft), "--alias", "live", "--reason", "the demo")
-            await _export("registry", *promote, *at)
+            await command("export", "registry", *promote, *at)
     digest = alias.read_text().strip()
     say(f"registry: {digest[:12]} is live in {registry}")
     return digest
 
 
-async def _export(*arguments: str) -> None:
-    """Run a command of `export` as a child: the worker itself never imports torch."""
+def nobody(_line: str) -> None:
+    """Nobody listens."""
+
+
+async def command(module: str, *arguments: str, say: Say = nobody) -> str:
+    """Run `python -m MODULE ARGUMENTS` as a child: the worker itself never imports torch.
+
+    Its stdout; each line of its stderr goes to `say`. Raises WorkerFault where it fails.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "export", *arguments),
-        env=_environment(),
+        *(sys.executable, "-m", module, *arguments),
+        env=_environment({"PYTHONWARNINGS": "ignore"}),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
+        limit=LONGEST_LINE,
     )
+    assert process.stdout is not None
+    assert process.stderr is not None
     try:
-        said, _ = await process.communicate()
+        answer, tail = await asyncio.gather(process.stdout.read(), _lines(process.stderr, say))
+        status = await process.wait()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if process.returncode:
-        tail = "\n".join(said.decode(errors="replace").splitlines()[-LOG_TAIL_LINES:])
-        raise WorkerFault(f"python -m export {arguments[0]}: status {process.returncode}\n{tail}")
+    if status:
+        said = "\n".join([*answer.decode(errors="replace").splitlines(), *tail][-LOG_TAIL_LINES:])
+        raise WorkerFault(f"python -m {module} {arguments[0]}: status {status}\n{said}")
+    return answer.decode()
+
+
+async def _lines(stream: asyncio.StreamReader, say: Say) -> list[str]:
+    """Say each line as it comes; the last of them."""
+    tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+    async for raw in stream:
+        if line := raw.decode(errors="replace").rstrip():
+            tail.append(line)
+            say(line)
+    return list(tail)
 
 
 class Worker:
@@ -162,16 +189,25 @@ class Worker:
         answer = "no answer"
         while loop.time() < limit:
             self.supervise()
-            answer = await asyncio.to_thread(_probe, f"http://127.0.0.1:{self._port}/readyz")
-            if answer == "200":
+            status, answer = await asyncio.to_thread(_get, self._url("readyz"))
+            if status == 200:
                 return
             await asyncio.sleep(0.1)
         raise WorkerFault(f"not ready in {READY_SECONDS:.0f} s ({answer}); {self.diagnosis()}")
+
+    async def serves(self, digest: str) -> bool:
+        """Whether the worker says that it has taken up this bundle."""
+        _, metrics = await asyncio.to_thread(_get, self._url("metrics"))
+        mine = (line for line in metrics.splitlines() if line.startswith("prismrank_model_info{"))
+        return any(f'"{digest}"' in line and line.endswith(" 1.0") for line in mine)
 
     def diagnosis(self) -> str:
         """The tail of the worker's log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return f"the end of {self.log}:\n" + "\n".join(lines[-LOG_TAIL_LINES:])
+
+    def _url(self, page: str) -> str:
+        return f"http://127.0.0.1:{self._port}/{page}"
 
 
 UNWANTED: Final = frozenset(
@@ -186,14 +222,15 @@ def _environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept | {"PYTHONPATH": path} | dict(settings or {})
 
 
-def _probe(url: str) -> str:
+def _get(url: str) -> tuple[int, str]:
+    """(status, body); status 0 where nobody answers, and then why."""
     try:
         with urllib.request.urlopen(url, timeout=2.0) as answer:
-            return str(answer.status)
+            return int(answer.status), answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
-        return f"{error.code}: {error.read(200).decode(errors='replace')}"
+        return error.code, error.read(200).decode(errors="replace")
     except OSError as error:
-        return str(error)
+        return 0, str(error)
 
 
 def _free_port() -> int:

@@ -36,8 +36,18 @@ class Answered:
     visit: Visit
     ranked: RankedList
     seconds: float
-    before: Quality
-    after: Quality
+    engine: Quality
+    ours: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is kept of a list that a model ranked."""
+
+    model: str | None
+    dial: float
+    engine: Quality
+    ours: Quality
 
 
 @dataclass(slots=True)
@@ -53,12 +63,10 @@ class Tally:
     degraded: int = 0
     swept: set[str] = field(default_factory=set)  # in flight when the worker was killed
     outages: list[float] = field(default_factory=list)  # seconds from the kill to the next list
-    began: float = 0.0
-    ended: float = 0.0
-    qualities: dict[float, list[tuple[Quality, Quality]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    busy_seconds: float = 0.0  # while any search was open
+    judged: dict[str, Judged] = field(default_factory=dict)  # query_id -> what became of it
     recent: deque[Answered] = field(default_factory=lambda: deque(maxlen=RECENT))
+    _busy_since: float = 0.0
     _killed_at: float | None = None
 
     @property
@@ -72,11 +80,12 @@ class Tally:
 
     @property
     def lists_per_second(self) -> float:
-        return len(self.answers) / max(self.ended - self.began, 1e-9) if self.answers else 0.0
+        return len(self.answers) / max(self.busy_seconds, 1e-9) if self.answers else 0.0
 
     def send(self, visit: Visit, now: float) -> None:
         """A search is on its way."""
-        self.began = self.began or now
+        if not self.lost:
+            self._busy_since = now
         self.sent[visit.event.query_id] = (visit, now)
         if self._killed_at is not None:
             self.swept.add(visit.event.query_id)
@@ -95,7 +104,8 @@ class Tally:
         if self.answers[ranked.query_id] > 1:
             return None
         visit, sent_at = asked
-        self.ended = now
+        self.busy_seconds += now - self._busy_since
+        self._busy_since = now
         if self._killed_at is not None and now - self._killed_at > AFTERGLOW_SECONDS:
             self.outages.append(now - self._killed_at)
             self._killed_at = None
@@ -104,15 +114,16 @@ class Tally:
         return self._judge(visit, ranked, now - sent_at)
 
     def _judge(self, visit: Visit, ranked: RankedList, seconds: float) -> Answered:
-        engine = [candidate.item_id for candidate in visit.event.candidates]
-        truth = {item_id: self.shop.relevance(visit, item_id) for item_id in engine}
-        before = quality(engine, truth, self.shop.catalogue)
-        after = quality([item.item_id for item in ranked.items], truth, self.shop.catalogue)
+        proposed = [candidate.item_id for candidate in visit.event.candidates]
+        truth = {item_id: self.shop.relevance(visit, item_id) for item_id in proposed}
+        engine = quality(proposed, truth, self.shop.catalogue)
+        ours = quality([item.item_id for item in ranked.items], truth, self.shop.catalogue)
         if ranked.degraded:
             self.degraded += 1
         else:
-            self.qualities[ranked.diversity].append((before, after))
-        answered = Answered(visit, ranked, seconds, before, after)
+            one = Judged(ranked.model, ranked.diversity, engine, ours)
+            self.judged[ranked.query_id] = one
+        answered = Answered(visit, ranked, seconds, engine, ours)
         self.recent.appendleft(answered)
         return answered
 
@@ -123,11 +134,16 @@ class Tally:
             return 1_000 * sum(seconds)
         return 1_000 * quantiles(seconds, n=100, method="inclusive")[round(share * 100) - 1]
 
-    def curve(self) -> list[tuple[float, int, Quality, Quality]]:
-        """(dial, lists, before, after): the mean quality of the engine's order and of ours."""
+    def curve(self, model: str | None = None) -> list[tuple[float, int, Quality, Quality]]:
+        """(dial, lists, the engine's, ours): the mean quality of each order, of one model's lists
+        where `model` names one."""
+        rows: defaultdict[float, list[Judged]] = defaultdict(list)
+        for one in self.judged.values():
+            if model is None or one.model == model:
+                rows[one.dial].append(one)
         return [
-            (dial, len(pairs), mean([b for b, _ in pairs]), mean([a for _, a in pairs]))
-            for dial, pairs in sorted(self.qualities.items())
+            (dial, len(row), mean([one.engine for one in row]), mean([one.ours for one in row]))
+            for dial, row in sorted(rows.items())
         ]
 
 

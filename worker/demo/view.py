@@ -1,8 +1,7 @@
-"""What the demo shows: a live view on a terminal, plain lines elsewhere, and the summary."""
+"""What the demo shows: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
-import json
 import time
 import zlib
 from typing import Any, Final, Protocol, Self
@@ -15,7 +14,6 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from worker.demo.children import Worker
 from worker.demo.tally import Answered, Quality, Tally
 from worker.events import Item
 
@@ -25,7 +23,6 @@ COLOURS: Final = (
 )  # fmt: skip
 SHOWN: Final = 10
 LINE_SECONDS: Final = 5.0
-LATEST: Final = 50  # lists: what a worker whose cache has warmed up takes
 MEASURES: Final = ("ndcg", "alpha_ndcg", "brands", "categories", "products")
 HEADINGS: Final = ("nDCG@10", "α-nDCG@10", "brands", "categories", "products")
 DIGITS: Final = (3, 3, 1, 1, 1)
@@ -55,15 +52,16 @@ class PlainScreen:
 
     def __init__(self) -> None:
         self._said_at = 0.0
+        self._last = ""
 
     def say(self, line: str) -> None:
         print(line, flush=True)
 
     def show(self, tally: Tally) -> None:
-        now = time.monotonic()
-        if now - self._said_at >= LINE_SECONDS:
-            self._said_at = now
-            print(progress(tally), flush=True)
+        now, line = time.monotonic(), progress(tally)
+        if now - self._said_at >= LINE_SECONDS and line != self._last:
+            self._said_at, self._last = now, line
+            print(line, flush=True)
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +109,8 @@ def picture(tally: Tally, last: str) -> RenderableType:
     if tally.recent:
         newest = tally.recent[0]
         parts.append(_before_and_after(newest, tally.shop.catalogue))
-    parts.append(Columns([curve_table(tally), _recent(tally)]))
+    serving = tally.recent[0].ranked.model if tally.recent else None
+    parts.append(Columns([curve_table(tally, serving), _recent(tally)]))
     return Panel(Group(*parts), title="prismrank demo", subtitle=last, box=box.ROUNDED)
 
 
@@ -122,7 +121,7 @@ def _before_and_after(answered: Answered, items: Any) -> Table:
         box=box.SIMPLE,
         expand=True,
     )
-    for name, quality in (("the engine's order", answered.before), ("ours", answered.after)):
+    for name, quality in (("the engine's order", answered.engine), ("ours", answered.ours)):
         table.add_column(f"{name} (nDCG {quality.ndcg:.2f})", ratio=1, no_wrap=True)
     engine = [candidate.item_id for candidate in answered.visit.event.candidates[:SHOWN]]
     ours = [item.item_id for item in ranked.items[:SHOWN]]
@@ -146,12 +145,13 @@ def _colour(name: str | None) -> str:
     return COLOURS[zlib.crc32((name or "").encode()) % len(COLOURS)]
 
 
-def curve_table(tally: Tally) -> Table:
-    """Per dial: the engine's order, and ours, on the same searches."""
-    table = Table(title="diversity dial: the engine's order→ours", box=box.SIMPLE)
+def curve_table(tally: Tally, model: str | None) -> Table:
+    """Per dial: the engine's order, and that of a model, on the same searches."""
+    title = "diversity dial: the engine's order→ours"
+    table = Table(title=f"{title} ({model[:8]})" if model else title, box=box.SIMPLE)
     for heading in ("dial", "lists", *HEADINGS):
         table.add_column(heading, justify="right", no_wrap=True)
-    for dial, count, before, after in tally.curve():
+    for dial, count, before, after in tally.curve(model):
         table.add_row(f"{dial:g}", str(count), *_moves(before, after))
     return table
 
@@ -180,54 +180,3 @@ def _recent(tally: Tally) -> Table:
             f"{1_000 * answered.seconds:.0f}",
         )
     return table
-
-
-def summarise(tally: Tally, digest: str, worker: Worker, as_json: bool) -> int:
-    """Print the summary; the exit status."""
-    events, lists = len(tally.sent), len(tally.answers)
-    Console().print(curve_table(tally))
-    print(
-        f"produce to list: p50 {tally.latency_ms(0.5):.0f} ms, p99 {tally.latency_ms(0.99):.0f} ms"
-        f" with the two cold starts and without the outage; the last {LATEST}: "
-        f"p50 {tally.latency_ms(0.5, LATEST):.0f} ms, p99 {tally.latency_ms(0.99, LATEST):.0f} ms"
-    )
-    print(f"{tally.lists_per_second:.1f} lists/s, all told")
-    for seconds in tally.outages:
-        print(f"killed with kill -9; the next list came {seconds:.1f} s later")
-    print(f"degraded {tally.degraded} dead letters {len(tally.dead)}")
-    print(f"events {events} lists {lists} lost {tally.lost} duplicates {tally.duplicates}")
-    complete = events == tally.planned and tally.lost == 0
-    if not complete:
-        print(f"{tally.planned - events} of {tally.planned} were never sent; {worker.diagnosis()}")
-    if as_json:
-        print(json.dumps(summary(tally, digest)), flush=True)
-    return 0 if complete else 1
-
-
-def summary(tally: Tally, digest: str) -> dict[str, object]:
-    """The summary as values."""
-    return {
-        "events": len(tally.sent),
-        "lists": len(tally.answers),
-        "lost": tally.lost,
-        "duplicates": tally.duplicates,
-        "dead_letters": len(tally.dead),
-        "degraded": tally.degraded,
-        "kills": len(tally.outages),
-        "outage_seconds": [round(seconds, 2) for seconds in tally.outages],
-        "p50_ms": round(tally.latency_ms(0.5), 1),
-        "p99_ms": round(tally.latency_ms(0.99), 1),
-        "latest": LATEST,
-        "latest_p50_ms": round(tally.latency_ms(0.5, LATEST), 1),
-        "latest_p99_ms": round(tally.latency_ms(0.99, LATEST), 1),
-        "lists_per_second": round(tally.lists_per_second, 2),
-        "model": digest,
-        "dials": [
-            {"diversity": dial, "lists": count, "engine": _values(before), "ranked": _values(after)}
-            for dial, count, before, after in tally.curve()
-        ],
-    }
-
-
-def _values(quality: Quality) -> dict[str, float]:
-    return {name: round(getattr(quality, name), 4) for name in MEASURES}
