@@ -8,7 +8,8 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,12 @@ from training.logs import LogSettings
 from training.loop import Loop, only_one
 from training.past import import_past
 from training.recording import visits_in, write_jsonl, write_logs
-from training.rounds import Outcome, next_round, tidy
+from training.rounds import Outcome, Round, next_round, tidy
 from training.service import in_service, zero_shot
 from training.shown import read_catalogue
 from training.simulate import Source, ranker
 from training.simulate import simulate as visits
-from training.teach import ModelSettings
+from training.teach import ModelSettings, NotEnough
 from training.telemetry import Telemetry
 from training.visitors import Graded, Shopping
 from worker import codec
@@ -109,12 +110,12 @@ def loop(options: argparse.Namespace) -> int:
 
 
 def fresh_lists(config: Config, telemetry: Telemetry, last: Outcome | None) -> int:
-    """How many ranked lists came since the last round began."""
+    """How many ranked lists there are beyond those that the last round read."""
     logs = config.logs.open()
     counts = logs.counts(logs.snapshot())
     for table, added in counts.items():
         telemetry.rows.labels(table).set(added.rows)
-    return counts["lists"].rows - int(last.counts.get("rows_lists", 0) if last else 0)
+    return counts["lists"].rows - int(last.counts.get("lists", 0) if last else 0)
 
 
 def simulate(options: argparse.Namespace) -> int:
@@ -174,9 +175,20 @@ def _one_round(config: Config) -> Outcome:
     rounds = Path(config.work) / "rounds"
     number, one = next_round(rounds)
     say(f"round {number}")
-    outcome = pipeline.run_round(config, number, one, say)
+    with _begins_anew_with_more(one):
+        outcome = pipeline.run_round(config, number, one, say)
     tidy(rounds, config.loop.keep_rounds)
     return outcome
+
+
+@contextmanager
+def _begins_anew_with_more(one: Round) -> Iterator[None]:
+    """A round that has too little is dropped: gone on with, it would never see what comes later."""
+    try:
+        yield
+    except NotEnough:
+        one.abandon()
+        raise
 
 
 def _run_judgments(options: argparse.Namespace) -> int:
@@ -195,7 +207,8 @@ def _run_judgments(options: argparse.Namespace) -> int:
     queries = [each for path in options.judgments for each in judgments.read_jsonl(path)]
     for name in options.sets if options.data else ():
         queries += judgments.read_set(name, options.data, "train")
-    digest = pipeline.run_judgments(_seeded(config, options.seed), queries, options.out, say)
+    with _begins_anew_with_more(Round(work)):
+        digest = pipeline.run_judgments(_seeded(config, options.seed), queries, options.out, say)
     _answer(options, {"digest": digest, "bundle": str(options.out)})
     return 0
 

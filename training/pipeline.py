@@ -7,6 +7,7 @@ from its last checkpoint, publishing and promoting are done once.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,10 +32,10 @@ from training.examination import Examination, estimate
 from training.fine_tune import MODEL, RESULT, Trained, fine_tune
 from training.gate import Decision, decide
 from training.impressions import join_impressions
-from training.judgments import GradedQuery, read_jsonl, worth_measuring
+from training.judgments import GradedQuery, digest, read_jsonl, worth_measuring
 from training.reading import Snapshot
-from training.rounds import Outcome, Round
-from training.service import in_service, needs_promotion, pin, zero_shot
+from training.rounds import Outcome, Pinned, Round
+from training.service import begun, in_service, needs_promotion, pin, zero_shot
 from training.teach import Say
 
 
@@ -52,8 +53,10 @@ class Lesson:
 def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
     """One round; the outcome stands in its folder. Raises PrismrankError, BundleError and
     RegistryError where it cannot go on: the live model stays, and the round can be taken up."""
+    if (ended := one.outcome()) is not None:
+        return ended
     registry = Registry(config.registry.url)
-    pinned = one.begin(lambda: pin(config, number, registry))
+    pinned = begun(one, config.digest, lambda: pin(config, number, registry))
     logs, snapshot = config.logs.open(), msgspec.convert(pinned.snapshot, Snapshot)
     items = logs.items(snapshot)
     read = (logs.searches(snapshot), logs.lists(snapshot), logs.behaviours(snapshot))
@@ -79,15 +82,16 @@ def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
     decision = msgspec.json.decode((sealed / DECISION).read_bytes(), type=Decision)
 
     say("publishing")
-    digest = registry.publish(sealed)
+    published = registry.publish(sealed)
     promoted = decision.promote and config.registry.promote
-    if promoted and needs_promotion(registry, digest, config.registry.alias):
-        registry.promote(digest, config.registry.alias, reason=f"round {number}: {decision.reason}")
+    if promoted and needs_promotion(registry, published, config.registry.alias):
+        reason = f"round {number}: {decision.reason}"
+        registry.promote(published, config.registry.alias, reason=reason)
     return one.end(
         Outcome(
             number=number,
             ended=datetime.now(UTC),
-            bundle=digest,
+            bundle=published,
             champion=pinned.champion,
             promoted=promoted,
             reason=decision.reason,
@@ -101,9 +105,13 @@ def run_judgments(config: Config, queries: Sequence[GradedQuery], out: Path, say
     """One fine-tuning from human labels; a complete bundle at `out`, and its digest.
 
     A tenth of the queries, by their hash, is kept for calibration, and another for the judges. Work
-    in progress stands beside `out`, and is gone when it is done.
+    in progress stands in the configuration's `work`, and is gone when it is done. Raises as
+    `run_round` does, and BadRound where `work` was begun with other labels or settings.
     """
     work = Round(Path(config.work))
+    both = hashlib.sha256(f"{config.digest} {digest(queries)}".encode()).hexdigest()
+    now = datetime.now(UTC)
+    begun(work, both, lambda: Pinned(number=0, began=now, champion=None, config=both, snapshot={}))
     lists = labelled(queries)
     rest, judged = split_by_query(lists, config.judge.kept, "judged ")
     learn, kept = split_by_query(rest, config.judge.kept)
@@ -129,11 +137,7 @@ def learned(
     extra: Extra = lambda _champion, _challenger: (),
 ) -> Path:
     """The sealed bundle of a lesson: fine-tune, export, calibrate, judge, decide, seal."""
-    if not lesson.learn or not lesson.kept:
-        raise teach.NotEnough(
-            f"{len(lesson.learn)} lists to learn from and {len(lesson.kept)} to calibrate on,"
-            " expected some of each; nothing was trained"
-        )
+    teach.check_enough(lesson.learn, lesson.kept)
     model, recipe = config.model, config.recipe
     categories = model.categories(lesson.learn)
     vectors = teach.vectors_of([*lesson.learn, *lesson.kept], bench.base.model)

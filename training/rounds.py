@@ -39,7 +39,7 @@ class Pinned(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     number: int
     began: datetime
     champion: str | None  # the digest that was live
-    config: str  # sha256 of the configuration: another one is another round
+    config: str  # sha256 of what decides over the result: another one is another round
     snapshot: dict[str, Any]  # of the log tables
 
 
@@ -68,6 +68,18 @@ class Round:
         if not path.exists():
             write_whole(path, msgspec.json.encode(pin()))
         return _read(path, Pinned)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was made yet from what is pinned."""
+        stages = [each for each in self.folder.glob("*") if each.is_dir()]
+        return not any(each.name[0] != "." or (each / "made").exists() for each in stages)
+
+    def abandon(self) -> None:
+        """Forget all of it, so that the round begins anew: at once, also where this is killed."""
+        gone = self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex}")
+        self.folder.rename(gone)
+        shutil.rmtree(gone)
 
     def outcome(self) -> Outcome | None:
         """How the round ended; None while it has not."""

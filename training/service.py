@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import msgspec
 from export.build import Order, build
 from export.registry import Registry
 from export.session import Session, open_session
+from export.source import read_source
 from training.assess import side
 from training.config import Config
-from training.rounds import Pinned
+from training.rounds import PINNED, BadRound, Pinned, Round
 from training.teach import Say
 from training.trial import Side
 
@@ -28,9 +30,32 @@ def pin(config: Config, number: int, registry: Registry) -> Pinned:
     )
 
 
+def begun(one: Round, config: str, pin: Callable[[], Pinned]) -> Pinned:
+    """What the round was begun with, by `pin` where that is now.
+
+    Under another `config` than it was begun with, a round of which nothing was made yet begins
+    anew. Raises BadRound where something was: half of each would be neither.
+    """
+    pinned = one.begin(pin)
+    if pinned.config == config:
+        return pinned
+    if not one.untouched:
+        raise BadRound(
+            f"{one.folder / PINNED}: begun with other settings or labels (sha256"
+            f" {pinned.config[:12]}, now {config[:12]}); nothing of it was changed: take those back"
+            " to go on with it, or remove its folder to begin it anew"
+        )
+    one.abandon()
+    return one.begin(pin)
+
+
 def zero_shot(config: Config, say: Say) -> Session:
-    """The base model as a bundle of its own: the encoder of every round, and the first champion."""
-    folder = Path(config.work) / "zero-shot"
+    """The base model as a bundle of its own: the encoder of every round, and the first champion.
+
+    It is built once for each base; a base of other weights is another one.
+    """
+    weights = read_source(config.model.base_folder, config.model.base).weights_sha256
+    folder = Path(config.work) / "zero-shot" / weights[:16]
     if not folder.exists():
         build(Order(config.model.base, folder), say)
     return open_session(folder, device="cpu")

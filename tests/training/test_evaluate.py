@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export import bundle
+from export.session import open_session
 from tests.factories import candidate, event, random_search
 from training.__main__ import main
 from training.evaluate import DIALS, MEASURES, Row, evaluate, interval, judge, served
 from training.judgments import GradedQuery
 from training.report import as_json, curves, markdown
 from worker import codec
+from worker.ranking.bundled import Bundled
 from worker.ranking.diversify import METHODS
 from worker.scoring.overlap import Overlap
 
@@ -138,25 +141,28 @@ def write_labels(path: Path) -> Path:
 
 
 def test_the_command_prints_tables_then_one_line_of_json_and_draws_the_curve(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    zero_shot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels, picture = write_labels(tmp_path / "labels.jsonl"), tmp_path / "curve.png"
-    arguments = ["evaluate", "--frontier", "--bundle", "b", "--judgments", str(labels)]
+    arguments = ["evaluate", "--frontier", "--bundle", str(zero_shot), "--judgments", str(labels)]
     options = ["--seed", "1", "--json", "--markdown", "--plot", str(picture)]
-    assert main([*arguments, *options], lambda folder, variant: Overlap()) == 0
+    assert main([*arguments, *options]) == 0
     *table, last = capsys.readouterr().out.splitlines()
     assert table[0] == "**labels.jsonl**, 6 queries"
-    (found,) = json.loads(last)["sets"]
-    assert found["rows"] == json.loads(json.dumps(as_json(evaluate(QUERIES, Overlap(), seed=1))))
+    answer = json.loads(last)
+    assert answer["bundle"] == bundle.digest(zero_shot)
+    (found,) = answer["sets"]
+    model = Bundled(open_session(zero_shot))
+    assert found["rows"] == json.loads(json.dumps(as_json(evaluate(QUERIES, model, seed=1))))
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_frontier_only_dial_0_is_judged(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    zero_shot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    labels = write_labels(tmp_path / "labels.jsonl")
-    arguments = ["evaluate", "--bundle", "b", "--judgments", str(labels), "--methods", "mmr"]
-    assert main(arguments, lambda folder, variant: Overlap()) == 0
+    labels = str(write_labels(tmp_path / "labels.jsonl"))
+    arguments = ["evaluate", "--bundle", str(zero_shot), "--judgments", labels]
+    assert main([*arguments, "--methods", "mmr"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[:2] for line in lines if line.startswith("| mmr")] == [["| mmr", "0"]]
 
@@ -165,7 +171,7 @@ def test_without_frontier_only_dial_0_is_judged(
 def test_what_cannot_be_read_ends_with_status_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", "--bundle", "b", *arguments], lambda folder, variant: Overlap()) == 2
+    assert main(["evaluate", "--bundle", "b", *arguments]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 

@@ -1,0 +1,240 @@
+"""A round from logs to a promoted bundle, and one from labels: whole, once, and repeatable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+
+from export import bundle
+from tests.chaos.killing import Killer, Watch
+from tests.training import tiny
+from tests.training.conftest import Made, begin
+from training import pipeline
+from training.__main__ import main
+from training.judgments import read_jsonl
+from training.rounds import BadRound, Outcome
+from training.service import begun, pin
+from worker import codec
+from worker.events import RankedList
+
+WEIGHTS = "weights/model.safetensors"
+REPORT = {
+    *("report/report.json", "report/report.md", "report/decision.json"),
+    *("report/frontier.png", "report/losses.png", "report/examination.png"),
+}
+
+
+def outcome(made: Made, number: int) -> Outcome:
+    found = made.round(number).outcome()
+    assert found is not None
+    return found
+
+
+def copy(made: Made, root: Path) -> Made:
+    """The same shop in another folder: its logs where they are, all else its own."""
+    shutil.copytree(made.config.registry.url, root / "registry")
+    shutil.copytree(made.config.work, root / "work")
+    return begin(
+        root,
+        Path(made.config.model.base),
+        lambda one: msgspec.structs.replace(one, logs=made.config.logs),
+    )
+
+
+def test_a_round_ends_with_a_sealed_bundle_that_tells_how_it_came_about(first_round: Made) -> None:
+    ended = outcome(first_round, 1)
+    folder = first_round.registry.fetch(ended.bundle, first_round.root)
+    manifest = bundle.verify(folder, ended.bundle)
+    assert {name for name in manifest.files if name.startswith("report/")} == REPORT
+    report = json.loads((folder / "report/report.json").read_bytes())
+    assert report["decision"]["reason"] == ended.reason
+    assert [each["set"] for each in report["sets"]] == ["held-out"]
+    assert report["losses"]
+    methods = {row["method"] for row in report["sets"][0]["rows"]}
+    assert methods == {"random", "bm25", "cosine", "zero-shot", "zero-shot + dial", "challenger"}
+    page = (folder / "report/report.md").read_text()
+    assert page.startswith("# Promoted\n")
+    for name in ("frontier", "losses", "examination"):
+        assert (folder / f"report/{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert manifest.blend is not None
+    assert manifest.blend.origin.startswith("fitted on ")
+    assert manifest.categories == tiny.CATEGORIES
+
+
+def test_what_the_gate_lets_pass_serves_and_the_history_says_why(first_round: Made) -> None:
+    ended = outcome(first_round, 1)
+    assert ended.promoted
+    assert ended.champion is None
+    assert ended.reason.startswith("promoted: relevance on held-out better")
+    assert first_round.registry.resolve("live") == ended.bundle
+    (change,) = first_round.registry.history()
+    assert (change.digest, change.action) == (ended.bundle, "promote")
+    assert change.reason == f"round 1: {ended.reason}"
+    assert ended.counts["lists"] == ended.counts["lists_kept"] == tiny.VISITS
+
+
+def test_a_round_that_ended_is_not_made_again(first_round: Made) -> None:
+    said: list[str] = []
+    again = pipeline.run_round(first_round.config, 1, first_round.round(1), said.append)
+    assert again == outcome(first_round, 1)
+    assert said == []
+
+
+def test_the_next_round_begins_with_what_was_promoted(first_round: Made, tmp_path: Path) -> None:
+    made = copy(first_round, tmp_path)
+    assert main(["run", str(made.file)]) == 0
+    first, second = outcome(made, 1), outcome(made, 2)
+    folder = made.registry.fetch(second.bundle, tmp_path)
+    assert second.champion == bundle.read(folder).parent == first.bundle
+    report = json.loads((folder / "report/report.json").read_bytes())
+    assert "champion" in {row["method"] for row in report["sets"][0]["rows"]}
+    # From the same rows comes the same model: nothing is better, and nothing moves.
+    assert second.reason.startswith("refused: nothing asked for got better")
+    assert made.registry.resolve("live") == first.bundle
+    assert second.bundle in made.registry.digests()
+    weights = [(made.registry.fetch(one.bundle, tmp_path) / WEIGHTS) for one in (first, second)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_without_logs_there_is_nothing_to_learn_and_nothing_is_left_behind(
+    first_round: Made, zero_shot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = begin(tmp_path, Path(first_round.config.model.base))
+    shutil.copytree(zero_shot, Path(made.config.work) / "zero-shot" / zero_shot.name)
+    assert main(["run", str(made.file)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: 0 graded pairs of 0 lists to learn from")
+    assert said.endswith("nothing was trained")
+    assert list((Path(made.config.work) / "rounds").glob("*")) == [
+        Path(made.config.work) / "rounds" / "lock"
+    ]
+    assert made.registry.digests() == []
+
+
+def test_an_open_round_is_not_gone_on_with_under_other_settings(
+    first_round: Made, tmp_path: Path
+) -> None:
+    made = begin(tmp_path, Path(first_round.config.model.base))
+    changed = msgspec.structs.replace(
+        made.config, gate=msgspec.structs.replace(made.config.gate, latency_ratio=9.0)
+    )
+    one = made.round(1)
+
+    def began(config: object) -> str:
+        settings = made.config if config is made.config else changed
+        return begun(one, settings.digest, lambda: pin(settings, 1, made.registry)).config
+
+    assert began(made.config) == made.config.digest
+    assert began(changed) == changed.digest, "nothing was made of it: it begins anew"
+    one.stage("trained", lambda folder: folder.mkdir())
+    with pytest.raises(BadRound, match=r"0001/round\.json: begun with other settings.*remove its"):
+        began(made.config)
+    assert began(changed) == changed.digest
+
+
+def test_a_round_that_is_killed_at_every_turn_ends_as_if_it_had_not_been(
+    first_round: Made, zero_shot: Path, tmp_path: Path
+) -> None:
+    made = begin(
+        tmp_path,
+        Path(first_round.config.model.base),
+        lambda one: msgspec.structs.replace(one, logs=first_round.config.logs),
+    )
+    shutil.copytree(zero_shot, Path(made.config.work) / "zero-shot" / zero_shot.name)
+    with Watch(made.config) as watch:
+        killer = Killer(made.config, made.file, Random(3))
+        killed = killer.round(1, ["trained", "bundle", "publish"])
+    assert {"trained", "bundle"} <= set(killed)
+    ended, undisturbed = outcome(made, 1), outcome(first_round, 1)
+    folders = [
+        each.registry.fetch(one.bundle, tmp_path)
+        for each, one in ((made, ended), (first_round, undisturbed))
+    ]
+    first, second = ((folder / WEIGHTS).read_bytes() for folder in folders)
+    assert first == second
+    reports = [json.loads((folder / "report/report.json").read_bytes()) for folder in folders]
+    assert reports[0]["losses"] == reports[1]["losses"]
+    assert reports[0]["sets"] == reports[1]["sets"]
+    blends = [bundle.read(folder).blend for folder in folders]
+    assert blends[0] == blends[1]
+    seen = watch.found()
+    assert seen["half_bundles"] == 0
+    assert seen["outcomes_written"] == {"0001": 1}
+    assert ended.promoted
+    assert [change.digest for change in made.registry.history()] == [ended.bundle]
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Human labels, enough that a tenth of them can calibrate."""
+    folder = tmp_path_factory.mktemp("labels")
+    return tiny.write_graded(folder / "labels.jsonl", tiny.queries(110, seed=1))
+
+
+@pytest.fixture(scope="module")
+def from_labels(labels: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that human labels alone made."""
+    out = tmp_path_factory.mktemp("out") / "bundle"
+    assert main(arguments(labels, tiny_base, out)) == 0
+    return out
+
+
+def arguments(labels: Path, base: Path, out: Path) -> list[str]:
+    options = ["--base", str(base), "--out", str(out), "--seed", "1"]
+    return ["run", "--judgments", str(labels), *options]
+
+
+def test_labels_make_a_complete_bundle_that_the_worker_serves(
+    from_labels: Path, labels: Path
+) -> None:
+    manifest = bundle.verify(from_labels)
+    assert manifest.report == "report/report.json"
+    assert manifest.parent is None
+    assert sorted(each.name for each in from_labels.parent.iterdir()) == ["bundle"]
+    search = codec.encode(read_jsonl(labels)[0].event)
+    command = [sys.executable, "-m", "worker", "rerank", "--bundle", str(from_labels)]
+    done = subprocess.run(command, input=search + b"\n", capture_output=True, check=True)
+    (line,) = done.stdout.splitlines()
+    ranked = msgspec.json.decode(line, type=RankedList)
+    assert ranked.model == bundle.digest(from_labels)
+    assert (len(ranked.items), ranked.pair_count) == (8, 8)
+    assert not ranked.degraded
+
+
+def test_equal_seeds_give_equal_weights_to_the_last_bit(
+    from_labels: Path, labels: Path, tiny_base: Path, zero_shot: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "again"
+    shutil.copytree(zero_shot, tmp_path / ".again.work" / "zero-shot" / zero_shot.name)
+    assert main(arguments(labels, tiny_base, out)) == 0
+    assert (out / WEIGHTS).read_bytes() == (from_labels / WEIGHTS).read_bytes()
+    first, second = bundle.read(from_labels), bundle.read(out)
+    assert (first.blend, first.calibration) == (second.blend, second.calibration)
+
+
+def test_a_folder_that_holds_something_is_never_written_over(
+    labels: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").touch()
+    assert main(arguments(labels, tiny_base, tmp_path / "out")) == 2
+    assert "exists and is not empty; nothing is overwritten" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
+
+
+def test_too_few_labels_are_told_before_anything_is_trained(
+    tiny_base: Path, zero_shot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = tiny.write_graded(tmp_path / "few.jsonl", tiny.queries(6))
+    shutil.copytree(zero_shot, tmp_path / ".out.work" / "zero-shot" / zero_shot.name)
+    assert main(arguments(few, tiny_base, tmp_path / "out")) == 2
+    said = capsys.readouterr().err
+    assert "expected at least 1 and 50; nothing was trained" in said
+    assert [each.name for each in tmp_path.iterdir()] == ["few.jsonl"]
