@@ -51,6 +51,13 @@ class Trained(Struct, frozen=True, kw_only=True):
     seconds: float  # of training, over all times it was started
     losses: tuple[dict[str, float], ...]  # what was logged: the mean of each part since the last
 
+    @property
+    def last_losses(self) -> dict[str, float]:
+        """The newest of each part that has a mean: the whole, and its objectives."""
+        parts = ("loss", "relevance", "diversity", "category")
+        steps = [one for one in self.losses if "loss" in one]
+        return {name: steps[-1][name] for name in parts if steps and name in steps[-1]}
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

@@ -96,6 +96,7 @@ def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
             promoted=promoted,
             reason=decision.reason,
             counts=dict(lesson.counts),
+            losses=trained_result(one).last_losses,
             decision=decision,
         )
     )
@@ -178,9 +179,14 @@ def learned(
             assessment=assessment,
             manifest=challenger.manifest,
             counts=lesson.counts,
-            losses=msgspec.json.decode((trained / RESULT).read_bytes(), type=Trained).losses,
+            losses=trained_result(one).losses,
             examination=lesson.examination,
         )
         finish(drafted, folder, dossier.findings())
 
     return one.stage("bundle", judge_and_seal)
+
+
+def trained_result(one: Round) -> Trained:
+    """What the round's fine-tuning said of itself."""
+    return msgspec.json.decode((one.folder / "trained" / RESULT).read_bytes(), type=Trained)

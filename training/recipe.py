@@ -48,7 +48,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = True
     frozen_layers: Annotated[
         Annotated[int, Meta(ge=0)] | None,
-        Meta(description="of `frozen`, from the lowest; null for half of them"),
+        Meta(description="of `frozen`, from the lowest; left out: half of them"),
     ] = None
     lora_rank: Annotated[int, Meta(ge=1, description="rank of LoRA's two factors")] = 16
     lora_alpha: Annotated[int, Meta(ge=1, description="LoRA's scale, times the rank")] = 32
@@ -67,7 +67,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 0.01
     dropout: Annotated[
         Annotated[float, Meta(ge=0, lt=1)] | None,
-        Meta(description="in the trunk; null: as the base has it"),
+        Meta(description="in the trunk; left out: as the base has it"),
     ] = None
     schedule: Annotated[
         Literal["linear", "cosine", "constant"], Meta(description="of the rates, after the warm-up")
@@ -94,7 +94,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     patience: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="evaluations without a gain in nDCG before stopping; null: never"),
+        Meta(description="evaluations without a gain in nDCG before stopping; left out: never"),
     ] = None
     evaluate_steps: Annotated[int, Meta(ge=1, description="steps from evaluation to the next")] = (
         300
@@ -111,7 +111,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "float32"
     threads: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="of the CPU; null: torch's own choice"),
+        Meta(description="of the CPU; left out: torch's own choice"),
     ] = None
 
     def __post_init__(self) -> None:

@@ -53,6 +53,7 @@ class Outcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     promoted: bool
     reason: str
     counts: dict[str, float]
+    losses: dict[str, float]  # of the last steps that were logged, by name
     decision: Decision
 
 

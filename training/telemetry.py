@@ -21,7 +21,9 @@ class Telemetry:
         self.rounds = self._counter("rounds", "rounds that ended", "decision")
         self.failures = self._counter("failures", "rounds that could not go on", "error")
         self.counts = self._gauge("counts", "what the last round learned from", "of")
-        self.loss = self._gauge("loss", "of the last round, at its end", "objective")
+        self.loss = self._gauge(
+            "loss", "of the last round's last steps, the whole and its objectives", "objective"
+        )
         self.quality = self._gauge("quality", "of the last round's trial", "measure", "on", "side")
         self.change = self._gauge("change", "challenger minus champion", "measure", "on", "bound")
         self.promoted = self._gauge("promoted", "whether the last round's model was promoted")
@@ -32,6 +34,8 @@ class Telemetry:
         """What a round came to."""
         self.promoted.set(outcome.promoted)
         self.ended.set(outcome.ended.timestamp())
+        for name, value in outcome.losses.items():
+            self.loss.labels(name).set(value)
         for name, value in outcome.counts.items():
             self.counts.labels(name).set(value)
         for check in outcome.decision.checks:

@@ -72,6 +72,7 @@ def test_rounds_follow_one_another_while_enough_is_new(tmp_path: Path) -> None:
     assert loop(tmp_path, rounds, telemetry).run(most=3) == 3
     value = telemetry.registry.get_sample_value
     assert value("prismrank_training_rounds_total", {"decision": "refused"}) == 3
+    assert value("prismrank_training_loss", {"objective": "loss"}) == 0.5
     assert value("prismrank_training_ended_timestamp_seconds") == NOW.timestamp()
 
 

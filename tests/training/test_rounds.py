@@ -35,6 +35,7 @@ def outcome(number: int = 1) -> Outcome:
         promoted=False,
         reason="refused",
         counts={"lists": 2.0},
+        losses={"loss": 0.5},
         decision=Decision(promote=False, reason="refused", checks=()),
     )
 
