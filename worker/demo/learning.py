@@ -53,7 +53,7 @@ pairs_per_step = {pairs_per_step}
 freeze_embeddings = true
 threads = 1
 [judge]
-held_out = 0.12
+held_out = 0.1
 kept = 0.15
 [registry]
 url = {registry}

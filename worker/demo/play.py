@@ -34,6 +34,7 @@ from worker.shop.catalogue import generate
 from worker.shop.visits import Shop, Visit
 
 EVENTS: Final = 240
+ITEMS: Final = 1_500  # each is read by the worker, the visitors and the judges in turn
 USERS: Final = 50
 PAGE: Final = 20  # items of a list
 IN_FLIGHT: Final = 4  # searches that are open at once
@@ -54,7 +55,7 @@ def run(
 ) -> int:
     """Play; the exit status: 0 only if no event was lost. A round of training is part of it where
     it `learns`, which it does unasked from ENOUGH events on."""
-    items = tables.read_catalogue(catalogue) if catalogue else generate()
+    items = tables.read_catalogue(catalogue) if catalogue else generate(items=ITEMS)
     planned = EVENTS if events is None else events
     played = script(planned, planned >= ENOUGH if learns is None else learns)
     screen = view.screen(live=sys.stdout.isatty() and not as_json)
@@ -124,8 +125,9 @@ class Play:
         self._screen.say(f"worker: starting, its log is {self._worker.log}")
         self._worker.start()
         await self._worker.wait_ready()
-        story = asyncio.create_task(self._tell())
-        tasks = [story, asyncio.create_task(self._hear()), asyncio.create_task(self._watch(story))]
+        story = asyncio.create_task(self._tell(), name="the shop's asking")
+        hearing = asyncio.create_task(self._hear(), name="the shop's hearing")
+        tasks = [story, hearing, asyncio.create_task(self._watch(story), name="the view")]
         with self._screen:
             try:
                 await self._first_end(tasks)
@@ -148,6 +150,8 @@ class Play:
         while tasks[-1] in pending:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
+                if task.cancelled():  # not by us: a client gave up what it waited for
+                    raise WorkerFault(f"{task.get_name()} was cancelled from within")
                 task.result()
 
     async def _tell(self) -> None:
