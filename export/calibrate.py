@@ -14,6 +14,8 @@ from export.bundle import Blend, Calibration, Curve
 MAX_STEPS: Final = 50
 CONVERGED: Final = 1e-10
 RIDGE: Final = 1e-9  # keeps the Hessian invertible where the pairs are almost separable
+EDGE: Final = 1e-3  # a mean grade is kept this far from 0 and 1, where a logit has no end
+LEAST_SLOPE: Final = 1e-4  # a cosine of 1 then moves P by less than what a list shows of it
 KNOTS: Final = 17  # of a feature's curve
 PRESENT: Final = 0.1  # of the rows must know a feature
 
@@ -48,6 +50,18 @@ def fit_platt(
             f"slope {slope:.3g} is not positive: the grades do not rise with the cosine"
         )
     return Calibration(slope=slope, intercept=intercept, origin=origin)
+
+
+def order_alone(grade: Doubles, origin: str, weight: Doubles) -> Calibration:
+    """What stands where `fit_platt` is refused: P is the mean grade, and the cosine only orders.
+
+    Beside a blend that is fitted to the same grades, items that the pair model did not read then
+    stand at the average, and a user's taste moves nothing: both come from the same cosine. [n].
+    """
+    mean = float(np.clip(np.average(grade, weights=weight), EDGE, 1.0 - EDGE))
+    return Calibration(
+        slope=LEAST_SLOPE, intercept=float(np.log(mean / (1.0 - mean))), origin=origin
+    )
 
 
 def fit_blend(

@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from export.bundle import Segment, Template
-from export.calibrate import CalibrationError, fit_blend, fit_platt
+from export.calibrate import CalibrationError, fit_blend, fit_platt, order_alone
 from export.session import Session
 from export.source import find_base
 from training.dataset import LabelledList
@@ -149,8 +149,9 @@ def fitted(draft: Session, lists: Sequence[LabelledList], say: Say) -> Session:
         blend = draft.manifest.blend
     try:
         calibration = fit_platt(found.cosine, found.grade, origin, found.weight)
-    except CalibrationError:  # the cosine says nothing here: it stays as the base model had it
-        calibration = model.calibration
+    except CalibrationError as error:
+        say(f"the cosine cannot be calibrated ({error}); it keeps its order and says no more")
+        calibration = order_alone(found.grade, origin, found.weight)
     manifest = msgspec.structs.replace(draft.manifest, calibration=calibration, blend=blend)
     return dataclasses.replace(draft, manifest=manifest)
 

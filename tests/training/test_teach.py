@@ -147,6 +147,23 @@ def test_a_pair_model_that_orders_backwards_stands_alone_before_its_judges(draft
     assert any("the blend cannot be fitted" in line for line in said)
 
 
+def test_where_the_cosine_says_nothing_it_does_not_outweigh_what_was_learned(
+    draft: Session,
+) -> None:
+    """The two stages stand in one list, and a user's taste is worth what the cosine is."""
+    said: list[str] = []
+    backwards = [replace(one, grades=1.0 - one.grades) for one in kept()]
+    session = fitted(draft, backwards, said.append)
+    assert any("the cosine cannot be calibrated" in line for line in said)
+    mean = np.mean(np.concatenate([one.grades for one in backwards]))
+    model = Bundled(session)
+    for one in backwards:
+        search = join(one.search.event, Tables(), Dials(diversity=0.0, pair_candidates=0))
+        (ranked,) = rerank([search], model)
+        claimed = [shown.relevance for shown in ranked.items]
+        assert claimed == pytest.approx([mean] * len(claimed), abs=2e-4)
+
+
 def test_nothing_of_the_draft_changes_but_its_constants(draft: Session, tmp_path: Path) -> None:
     before = draft.manifest
     session = fitted(draft, kept(), lambda line: None)
