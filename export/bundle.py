@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from export.blend import Blend as Blend
 from export.blend import Calibration as Calibration
 from export.blend import Curve as Curve
+from export.domain import DOMAIN, Domain
 
 FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -185,6 +186,17 @@ def read(folder: Path) -> Manifest:
         raise BundleError(folder, f"{MANIFEST}: {error}") from error
 
 
+def read_domain(folder: Path, manifest: Manifest) -> Domain | None:
+    """What the pair model learned from, where the folder says it; BundleError where it is wrong."""
+    try:
+        domain = Domain.read(folder)
+    except ValueError as error:
+        raise BundleError(folder, str(error)) from error
+    if domain is not None and (count := len(domain.mean)) != (known := manifest.dimensions):
+        raise BundleError(folder, f"{DOMAIN}: of {count} dimensions, the manifest says {known}")
+    return domain
+
+
 def digest(folder: Path) -> str:
     """The name of the bundle: the hex sha256 of its manifest."""
     return sha256(folder / MANIFEST)
@@ -233,6 +245,9 @@ def check_promises(folder: Path, manifest: Manifest) -> None:
         if given != wanted:
             what = "missing" if wanted else "is there, and nothing gives it"
             raise BundleError(folder, f"{name}: {what}")
+    reach = manifest.blend is not None and manifest.blend.reach is not None
+    if reach and read_domain(folder, manifest) is None:
+        raise BundleError(folder, f"{DOMAIN}: missing, and the blend has a reach")
     if goldens.category is not None and goldens.category.shape[1] != len(manifest.categories):
         columns, names = goldens.category.shape[1], len(manifest.categories)
         raise BundleError(folder, f"categories: {names} names, {columns} logits in the goldens")

@@ -165,12 +165,19 @@ Origin: {calibration.origin}."""
         ),
         f"{blend.intercept:.4f}",
     ]
+    reach = ""
+    if blend.reach is not None:
+        reach = (
+            "\n\nIt has its full word in lists whose items lie, in the mean, up to "
+            f"{blend.reach.near:.2f} from those\nthat were learned from (Mahalanobis), and none "
+            f"from {blend.reach.far:.2f} on: there the calibrated cosine stands."
+        )
     return f"""{text}
 
 ## Blend
 
 The logit of P(relevant) in the second stage: {" + ".join(terms)}.
-Origin: {blend.origin}."""
+Origin: {blend.origin}.{reach}"""
 
 
 def _limits(trained: bool, more: str) -> str:

@@ -19,6 +19,7 @@ from export import bundle
 from export.bundle import Blend, BundleError, Calibration, Goldens, Manifest, Template
 from export.calibrate import ZERO_SHOT
 from export.card import Findings, write_card
+from export.domain import Domain
 from export.golden_texts import PAIRS, TEXTS
 from export.models import Encoder
 from export.onnx import input_names, load_trunk, make_goldens, to_onnx
@@ -47,7 +48,8 @@ class TrainedOrder:
 
     `base` is the Hugging Face folder or hub id whose encoder, tokenizer and pooling the bundle
     takes; `trained` a folder of training or of peft. Templates left out are the base's own, and
-    what the pair model needs. `max_tokens` cuts texts shorter than the base would.
+    what the pair model needs. `max_tokens` cuts texts shorter than the base would. `domain` is that
+    of the items that were learned from.
     """
 
     base: str
@@ -60,6 +62,7 @@ class TrainedOrder:
     parent: str | None = None
     training: dict[str, Any] | None = None
     max_tokens: int | None = None
+    domain: Domain | None = None
     weights: bool = True
 
 
@@ -94,6 +97,8 @@ def draft(order: TrainedOrder, out: Path, say: Say) -> Manifest:
             training=order.training,
         )
         manifest = write_draft(folder, source, parts, manifest, order.variants, say)
+        if order.domain is not None:
+            order.domain.write(folder)
         if order.weights:
             trained.save(folder / WEIGHTS)
         return manifest

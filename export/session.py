@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 
 from export import bundle
 from export.bundle import BundleError, Goldens, Manifest, Variant
+from export.domain import Domain
 from export.tokenizer import PairTokenizer, PairTokens, read_tokenizer
 
 Device: TypeAlias = str  # "auto", "cpu" or "cuda" where asked; "cpu" or "cuda" where answered
@@ -44,6 +45,7 @@ class Session:
     # A tokenizer holds its truncation as a state, so each way to cut has one of its own.
     pair_tokenizer: PairTokenizer | None
     graphs: Mapping[str, ort.InferenceSession]
+    domain: Domain | None = None  # of the pair model, where the bundle says it
 
     def tokenize(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """The token ids of each text, special tokens included, cut at the manifest's maximum."""
@@ -94,6 +96,7 @@ def open_session(
         tokenizer=read_tokenizer(folder, manifest.max_tokens, "longest_first"),
         pair_tokenizer=PairTokenizer(folder, manifest.max_tokens) if "model" in graphs else None,
         graphs=graphs,
+        domain=bundle.read_domain(folder, manifest),
     )
 
 

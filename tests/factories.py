@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.bundle import Blend, Template
+from export.domain import Domain
 from worker.events import Candidate, Item, ListRule, Match, RankedItem, SearchEvent, Why
 from worker.ranking.join import Dials, JoinedSearch, Tables, join
 from worker.ranking.model import Floats, PairModel, PairTokens, Scores, TokenBatch
@@ -86,13 +87,17 @@ class PairOverlap(Overlap):
     """A two-stage model that needs no bundle: the pair's logit is the item's share of words that
     the query does not name, below 0, so that it tells more than the cosine does."""
 
-    def __init__(self, cached_vectors: int = 10_000, **blend: Any) -> None:
+    def __init__(
+        self, cached_vectors: int = 10_000, domain: Domain | None = None, **blend: Any
+    ) -> None:
         super().__init__(cached_vectors)
         self.calls = 0
         weights = {"pair": 1.0, "cosine": 0.0, "intercept": 0.0, "origin": "a test", **blend}
         template = Template(item_before="item ")
         blended = Blend(**weights)
-        self.pairs = PairModel(template, blended, self._tokenize_pairs, self._score_pairs, {})
+        self.pairs = PairModel(
+            template, blended, self._tokenize_pairs, self._score_pairs, {}, domain
+        )
 
     def _tokenize_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[PairTokens]:
         both = [self.tokenize(pair) for pair in pairs]

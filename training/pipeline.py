@@ -19,7 +19,7 @@ import msgspec
 from export import bundle
 from export.draft import TrainedOrder, draft, finish
 from export.registry import Registry
-from export.session import open_session
+from export.session import Session, open_session
 from training import teach
 from training.assess import Bench, Extra, assess, side
 from training.clicks import clicks_checks
@@ -37,6 +37,7 @@ from training.reading import Snapshot
 from training.rounds import Outcome, Pinned, Round
 from training.service import begun, in_service, needs_promotion, pin, zero_shot
 from training.teach import Say
+from worker.ranking.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +138,34 @@ def learned(
     say: Say,
     extra: Extra = lambda _champion, _challenger: (),
 ) -> Path:
-    """The sealed bundle of a lesson: fine-tune, export, calibrate, judge, decide, seal."""
+    """The sealed bundle of a lesson: teach, judge, decide, seal."""
+
+    def seal(folder: Path) -> None:
+        challenger = taught(config, one, lesson, bench.base.model, parent, say)
+        assessment = assess(challenger, bench, lesson.sets, say, extra)
+        decision = decide(assessment.checks, config.gate)
+        say(decision.reason)
+        dossier = Dossier(
+            decision=decision,
+            assessment=assessment,
+            manifest=challenger.manifest,
+            counts=lesson.counts,
+            losses=trained_result(one).losses,
+            examination=lesson.examination,
+        )
+        finish(challenger.folder, folder, dossier.findings())
+
+    return one.stage("bundle", seal)
+
+
+def taught(
+    config: Config, one: Round, lesson: Lesson, base: Model, parent: str | None, say: Say
+) -> Session:
+    """The draft of a lesson with its constants: fine-tune, export, calibrate."""
     teach.check_enough(lesson.learn, lesson.kept)
     model, recipe = config.model, config.recipe
     categories = model.categories(lesson.learn)
-    vectors = teach.vectors_of([*lesson.learn, *lesson.kept], bench.base.model)
+    vectors = teach.vectors_of([*lesson.learn, *lesson.kept], base)
     trained = one.stage(
         "trained",
         lambda folder: fine_tune(
@@ -166,25 +190,10 @@ def learned(
         parent=parent,
         training=msgspec.to_builtins({"model": model, "recipe": recipe, "counts": lesson.counts}),
         max_tokens=recipe.max_tokens,
+        domain=teach.domain_of(lesson.learn, vectors, base.template),
     )
     drafted = one.stage("draft", lambda folder: draft(order, folder, say))
-
-    def judge_and_seal(folder: Path) -> None:
-        challenger = teach.fitted(open_session(drafted, device="cpu"), lesson.kept, say)
-        assessment = assess(challenger, bench, lesson.sets, say, extra)
-        decision = decide(assessment.checks, config.gate)
-        say(decision.reason)
-        dossier = Dossier(
-            decision=decision,
-            assessment=assessment,
-            manifest=challenger.manifest,
-            counts=lesson.counts,
-            losses=trained_result(one).losses,
-            examination=lesson.examination,
-        )
-        finish(drafted, folder, dossier.findings())
-
-    return one.stage("bundle", judge_and_seal)
+    return teach.fitted(open_session(drafted, device="cpu"), lesson.kept, say)
 
 
 def trained_result(one: Round) -> Trained:

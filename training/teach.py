@@ -19,16 +19,17 @@ from msgspec import Meta, Struct
 
 from export.bundle import Segment, Template
 from export.calibrate import CalibrationError, fit_blend, fit_platt, order_alone
+from export.domain import Domain, fit_domain
 from export.session import Session
 from export.source import find_base
 from training.dataset import LabelledList
 from worker.errors import PrismrankError
 from worker.ranking.bundled import Bundled
 from worker.ranking.judge import first_stage
-from worker.ranking.model import Doubles, Model, Vector
+from worker.ranking.model import Doubles, Floats, Model, Vector
 from worker.ranking.pairs import evidence, read_pairs
 from worker.ranking.rerank import embed, needed, read
-from worker.ranking.text import pair_texts
+from worker.ranking.text import item_text, pair_texts
 
 Say = Callable[[str], None]
 ENOUGH_PAIRS: Final = 50  # below, a calibration would be a guess
@@ -97,7 +98,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What the second stage was fitted on, row by row: [m] each."""
+    """What the second stage was fitted on: [m] rows each."""
 
     pair: Doubles
     cosine: Doubles
@@ -105,6 +106,7 @@ class Fit:
     features: Mapping[str, Doubles]
     grade: Doubles
     weight: Doubles
+    lists: Sequence[Floats]  # the vectors of each list's items, [n, d]
 
 
 def check_enough(learn: Sequence[LabelledList], kept: Sequence[LabelledList]) -> None:
@@ -122,6 +124,14 @@ def check_enough(learn: Sequence[LabelledList], kept: Sequence[LabelledList]) ->
 def vectors_of(lists: Sequence[LabelledList], model: Model) -> Mapping[str, Vector]:
     """Rendered text -> the encoder's vector, for all queries and items of `lists`."""
     return embed(needed([one.search for one in lists], model), model)
+
+
+def domain_of(
+    lists: Sequence[LabelledList], vectors: Mapping[str, Vector], template: Template
+) -> Domain:
+    """That of the items that `lists` hold, each once."""
+    texts = {item_text(entry.item, template) for one in lists for entry in one.search.entries}
+    return fit_domain(np.stack([vectors[text] for text in sorted(texts)]))
 
 
 def fitted(draft: Session, lists: Sequence[LabelledList], say: Say) -> Session:
@@ -143,6 +153,8 @@ def fitted(draft: Session, lists: Sequence[LabelledList], say: Say) -> Session:
             found.weight,
             origin,
         )
+        if draft.domain is not None:
+            blend = msgspec.structs.replace(blend, reach=draft.domain.reach(found.lists))
     except CalibrationError as error:  # a bad model is the judges' to refuse, with its numbers
         say(f"the blend cannot be fitted ({error}); the pair model stands alone before its judges")
         assert draft.manifest.blend is not None, "a draft has a blend: this is a bug"
@@ -169,11 +181,13 @@ def _fit_rows(lists: Sequence[LabelledList], model: Bundled) -> Fit:
         {name for one in asked for entry in one.search.entries for name in entry.item.features}
     )
     pairs: list[tuple[str, str]] = []
-    known = []
+    known, seen = [], []
     for one in asked:
         rows = range(len(one.search.entries))
         pairs += pair_texts(one.search, rows, model.pairs.template)
-        known.append(evidence(one.search, first_stage(one.search, readings, model), rows, names))
+        judged = first_stage(one.search, readings, model)
+        known.append(evidence(one.search, judged, rows, names))
+        seen.append(judged.vectors)
     weight = _joined([one.weights for one in asked])
     counted = weight > 0.0
     return Fit(
@@ -185,6 +199,7 @@ def _fit_rows(lists: Sequence[LabelledList], model: Bundled) -> Fit:
         },
         grade=_joined([one.grades for one in asked])[counted],
         weight=weight[counted],
+        lists=seen,
     )
 
 

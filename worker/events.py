@@ -139,6 +139,9 @@ class RankedList(Struct, frozen=True, kw_only=True):
     reason: Reason | None
     candidate_count: int
     pair_count: Annotated[int, Meta(description="candidates that a pair model read")] = 0
+    pair_share: Annotated[
+        float, Meta(description="how far its word counts: 1 among items like those it learned from")
+    ] = 0.0
     items: tuple[RankedItem, ...]
     unknown_items: tuple[str, ...] = ()
     repeated_items: tuple[str, ...] = ()

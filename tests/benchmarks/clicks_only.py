@@ -28,20 +28,20 @@ import numpy as np
 from msgspec.structs import replace
 
 from export.build import Order, build
-from export.draft import TrainedOrder, draft
 from export.session import open_session
 from tests.benchmarks.cells import FULL, ZERO_SHOT, Cell, read_cells, rows
 from tests.benchmarks.measuring import show
-from training import teach
+from training import pipeline, teach
 from training.columns import columns, words
+from training.config import Config
 from training.dataset import LabelledList, labelled, share_of, split_by_query
 from training.debias import DebiasSettings, weigh
 from training.evaluate import judge, served
 from training.examination import Examination, ExaminationSettings, estimate
-from training.fine_tune import MODEL, fine_tune
 from training.impressions import ImpressionList, join_impressions
 from training.judgments import SETS, GradedQuery, read_set, worth_measuring
 from training.labels import LabelSettings
+from training.logs import LogSettings
 from training.recipe import Recipe
 from training.rounds import Round
 from training.simulate import Rank, Served, SimulateSettings, ranker, simulate
@@ -67,8 +67,7 @@ class Lab:
     train: Sequence[GradedQuery]
     dev: Mapping[str, Sequence[GradedQuery]]
     settings: SimulateSettings
-    recipe: Recipe
-    model: teach.ModelSettings
+    config: Config
     base: Model
     work: Path
     say: Callable[[str], None]
@@ -109,23 +108,8 @@ class Lab:
 
     def learned(self, cell: Round, lists: Sequence[LabelledList]) -> Model:
         """The base model, fine-tuned on graded lists and exported; its blend fitted on a tenth."""
-        learn, kept = split_by_query(lists, KEPT, SPLIT)
-        base, template = self.model.base_folder, self.model.pair_template
-        vectors = teach.vectors_of(lists, self.base)
-
-        def train(folder: Path) -> None:
-            fine_tune(self.recipe, base, learn, kept, vectors, (), folder, self.say, template)
-
-        trained = cell.stage("trained", train, goes_on=True)
-        order = TrainedOrder(
-            base=self.model.base,
-            trained=trained / MODEL,
-            pair_template=template,
-            max_tokens=self.recipe.max_tokens,
-            weights=False,
-        )
-        drafted = cell.stage("draft", lambda folder: draft(order, folder, self.say))
-        return Bundled(teach.fitted(open_session(drafted, device="cpu"), kept, self.say))
+        lesson = pipeline.Lesson(*split_by_query(lists, KEPT, SPLIT), {}, {})
+        return Bundled(pipeline.taught(self.config, cell, lesson, self.base, None, self.say))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -220,7 +204,6 @@ def timed(make: Callable[[], Cell]) -> Cell:
 
 def make_lab(options: argparse.Namespace) -> Lab:
     """Data, settings, and the zero-shot bundle of the base model."""
-    model = teach.ModelSettings(base=str(options.base))
     options.work.mkdir(parents=True, exist_ok=True)
 
     def say(text: str) -> None:
@@ -244,10 +227,14 @@ def make_lab(options: argparse.Namespace) -> Lab:
             users=5_000,
             impressions=False,
         ),
-        recipe=Recipe(
-            epochs=100, max_steps=options.steps, seed=options.seed, threads=options.threads
+        config=Config(
+            work=str(options.work),
+            model=teach.ModelSettings(base=str(options.base), most_categories=0),
+            logs=LogSettings(url=f"{options.work}/logs"),
+            recipe=Recipe(
+                epochs=100, max_steps=options.steps, seed=options.seed, threads=options.threads
+            ),
         ),
-        model=model,
         base=Bundled(open_session(built, device="cpu")),
         work=options.work,
         say=say,

@@ -60,7 +60,14 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
         for place, (index, gain) in enumerate(zip(chosen.order.tolist(), gains, strict=True))
     ]
     lines += [_line(search, scores, placement, index, None, fixed=True) for index in buried]
-    return _assembled(search, lines, placement.applied, model=model, pair_count=scores.pair_count)
+    return _assembled(
+        search,
+        lines,
+        placement.applied,
+        model=model,
+        pair_count=scores.pair_count,
+        pair_share=scores.pair_share,
+    )
 
 
 def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedList:
@@ -146,6 +153,7 @@ def _assembled(
     *,
     model: str | None = None,
     pair_count: int = 0,
+    pair_share: float = 0.0,
     reason: Reason | None = None,
 ) -> RankedList:
     """The page that the event asks for, numbered and signed."""
@@ -177,6 +185,7 @@ def _assembled(
         reason=reason,
         candidate_count=len(event.candidates),
         pair_count=pair_count,
+        pair_share=round(pair_share, DECIMALS),
         items=items,
         unknown_items=tuple(entry.item.item_id for entry in search.unknown),
         repeated_items=search.repeated,

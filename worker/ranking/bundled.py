@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from export.bundle import Manifest
+from export.domain import Domain
 from worker.ranking.cache import Bounded
 from worker.ranking.model import (
     Encoded,
@@ -28,6 +29,9 @@ class Session(Protocol):
 
     @property
     def digest(self) -> str: ...
+
+    @property
+    def domain(self) -> Domain | None: ...
 
     def tokenize(self, texts: Sequence[str]) -> list[Sequence[int]]:
         """The token ids of each text."""
@@ -73,6 +77,7 @@ class Bundled:
                 session.tokenize_pairs,
                 self._score_pairs,
                 Bounded(cached_pairs),
+                session.domain,
             )
 
     def score(self, batch: TokenBatch) -> Encoded:

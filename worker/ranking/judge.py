@@ -24,6 +24,7 @@ class Judged:
     taste: Doubles  # [n] what the user's taste adds to the cosine
     logits: Doubles | None  # [n] of P(relevant); None: there is neither a query nor a taste
     pair_count: int = 0  # how many of the n the pair model read
+    pair_share: float = 0.0  # how far its word counts
 
 
 def first_stage(search: JoinedSearch, readings: Mapping[str, Reading], model: Model) -> Judged:
@@ -62,7 +63,15 @@ def conclude(
         raw = mixed(judged.logits, search)
         relevance = sigmoid(raw)
     categories = category_probabilities(search, readings, model)
-    return Scores(raw, relevance, judged.vectors, categories, brands(search), judged.pair_count)
+    return Scores(
+        raw=raw,
+        relevance=relevance,
+        vectors=judged.vectors,
+        categories=categories,
+        brands=brands(search),
+        pair_count=judged.pair_count,
+        pair_share=judged.pair_share,
+    )
 
 
 def sigmoid(logits: Doubles) -> Doubles:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.bundle import Blend, Calibration, Template
+from export.domain import Domain
 
 Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
@@ -64,6 +65,7 @@ class Scores:
     categories: Doubles  # [n, C] P(category | item); a row of zeros where nothing is known
     brands: Doubles  # [n, B] 1 for the item's brand; a row of zeros where it names none
     pair_count: int = 0  # how many of the n the pair model read
+    pair_share: float = 0.0  # how far its word counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,13 @@ class PairModel:
     tokenize: Callable[[Sequence[tuple[str, str]]], Sequence[PairTokens]]  # (query, item) texts
     score: Callable[[TokenBatch], Floats]  # the effect: [n] logits; equal rows give equal ones
     logits: MutableMapping[tuple[str, str], float]  # by (query, item) text: a bounded cache
+    domain: Domain | None = None
+
+    def share(self, vectors: Floats) -> float:
+        """How far its word counts in a list of items [n, d], from 0 to 1."""
+        if self.domain is None or self.blend.reach is None:
+            return 1.0
+        return self.blend.reach.share(self.domain.distance(vectors))
 
 
 class Model(Protocol):

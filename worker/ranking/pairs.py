@@ -37,7 +37,12 @@ def second_stage(
     pairs = model.pairs
     if pairs is None:
         return list(judged)
-    chosen = [_best(search, one, model) for search, one in zip(searches, judged, strict=True)]
+    # Where the blend has no word there is nothing to read.
+    shares = [pairs.share(one.vectors) for one in judged]
+    chosen = [
+        _best(search, one, model) if share > 0.0 else []
+        for search, one, share in zip(searches, judged, shares, strict=True)
+    ]
     wanted = [
         pair
         for search, rows in zip(searches, chosen, strict=True)
@@ -46,13 +51,16 @@ def second_stage(
     logits = read_pairs(wanted, pairs, model.budget)
     ends = accumulate(len(rows) for rows in chosen)
     return [
-        _blended(search, one, rows, logits[end - len(rows) : end], model) if rows else one
-        for search, one, rows, end in zip(searches, judged, chosen, ends, strict=True)
+        _blended(search, one, rows, logits[end - len(rows) : end], share, model) if rows else one
+        for search, one, rows, end, share in zip(
+            searches, judged, chosen, ends, shares, strict=True
+        )
     ]
 
 
 def pair_count(search: JoinedSearch, model: Model) -> int:
-    """How many candidates the pair model reads; none where there is no query, or no pair model."""
+    """How many candidates the pair model reads at most; none where there is no query, or no pair
+    model."""
     if model.pairs is None or not search.event.user_query.strip():
         return 0
     return min(len(search.entries), search.dials.pair_candidates)
@@ -92,16 +100,21 @@ def _best(search: JoinedSearch, judged: Judged, model: Model) -> list[int]:
 
 
 def _blended(
-    search: JoinedSearch, judged: Judged, rows: list[int], pair_logits: Floats, model: Model
+    search: JoinedSearch,
+    judged: Judged,
+    rows: list[int],
+    pair_logits: Floats,
+    share: float,
+    model: Model,
 ) -> Judged:
-    """The blend's logit for `rows`; the others keep the first stage's: both are calibrated."""
+    """The blend's logit for `rows`, as far as its word counts; the rest of it, and of the other
+    candidates all, is the first stage's: both are calibrated."""
     assert model.pairs is not None, "only a pair model chooses rows: a bug"
     assert judged.logits is not None, "rows are chosen where there is a query: a bug"
     blend = model.pairs.blend
     known = evidence(search, judged, rows, blend.features)
     taste = model.calibration.slope * judged.taste[rows]
     logits = judged.logits.copy()
-    logits[rows] = taste + blend.logits(
-        pair_logits, known.cosine, known.engine_share, known.features
-    )
-    return replace(judged, logits=logits, pair_count=len(rows))
+    said = taste + blend.logits(pair_logits, known.cosine, known.engine_share, known.features)
+    logits[rows] = share * said + (1.0 - share) * logits[rows]
+    return replace(judged, logits=logits, pair_count=len(rows), pair_share=share)
