@@ -22,8 +22,10 @@ def test_the_arrows_of_the_house_hold() -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("module", ["worker.__main__", "worker.compose", "export.registry"])
-def test_serving_imports_neither_torch_nor_transformers(module: str) -> None:
+@pytest.mark.parametrize(
+    "module", ["worker.__main__", "worker.compose", "export.registry", "training.commands"]
+)
+def test_serving_and_collecting_import_neither_torch_nor_transformers(module: str) -> None:
     code = (
         f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )

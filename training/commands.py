@@ -21,8 +21,7 @@ from export.registry import Registry
 from export.session import open_session
 from training import collect as collecting
 from training import config as configs
-from training import judgments, pipeline, report
-from training.assess import side
+from training import judgments, report
 from training.config import BadConfig, Config
 from training.evaluate import DIALS, Row
 from training.evaluate import evaluate as judge
@@ -33,7 +32,6 @@ from training.loop import Loop, only_one
 from training.past import import_past
 from training.recording import visits_in, write_jsonl, write_logs
 from training.rounds import Outcome, Round, next_round, tidy
-from training.service import in_service, zero_shot
 from training.shown import read_catalogue
 from training.simulate import Source, ranker
 from training.simulate import simulate as visits
@@ -153,6 +151,9 @@ def _catalogue(path: Path, config: Config) -> dict[str, Item]:
 
 def live_model(config: Config) -> Model:
     """The bundle that the alias names, else the base model's zero-shot bundle."""
+    from training.assess import side
+    from training.service import in_service, zero_shot  # torch: a collector never needs it
+
     base = side(zero_shot(config, say))
     digest = Registry(config.registry.url).resolve(config.registry.alias)
     return in_service(config, digest, base).model
@@ -172,6 +173,8 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def _one_round(config: Config) -> Outcome:
+    from training import pipeline  # torch
+
     rounds = Path(config.work) / "rounds"
     number, one = next_round(rounds)
     say(f"round {number}")
@@ -192,6 +195,8 @@ def _begins_anew_with_more(one: Round) -> Iterator[None]:
 
 
 def _run_judgments(options: argparse.Namespace) -> int:
+    from training import pipeline  # torch
+
     if options.out is None or not (options.judgments or options.data):
         raise BadConfig("run: expected CONFIG.toml, or --judgments FILE… --base … --out DIR")
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
