@@ -7,13 +7,16 @@ which makes the worker's answers repeatable.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+import math
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from export.source import Pooling
+
+PairPooling: TypeAlias = Literal["mean", "cls", "last", "product"]
 
 
 class Encoder(torch.nn.Module):
@@ -45,9 +48,11 @@ class PairModel(torch.nn.Module):
 
     A cross-encoder, or a causal LM with pooling "last" (Nogueira & Cho 2019, "Passage re-ranking
     with BERT", section 3). The trunk is any Hugging Face model that gives `last_hidden_state`.
+    With pooling "product" the pair's state is made of the query's and the item's own (`match`);
+    the trunk then reads both as one text of one type, as a text encoder knows it.
     """
 
-    def __init__(self, trunk: PreTrainedModel, pooling: Pooling) -> None:
+    def __init__(self, trunk: PreTrainedModel, pooling: PairPooling) -> None:
         super().__init__()
         self.trunk = trunk
         self.pooling = pooling
@@ -57,6 +62,12 @@ class PairModel(torch.nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> Tensor:
         """[n, s] each -> [n, d]: one state a pair."""
+        if self.pooling == "product":
+            if token_type_ids is None:
+                raise ValueError("pooling product: expected token types, to tell query from item")
+            plain = torch.zeros_like(token_type_ids)
+            states = hidden(self.trunk, input_ids, attention_mask, plain)
+            return match(states, attention_mask, token_type_ids)
         states = hidden(self.trunk, input_ids, attention_mask, token_type_ids)
         return pool(states, attention_mask, self.pooling)
 
@@ -114,6 +125,22 @@ def mean_pool(states: Tensor, attention_mask: Tensor) -> Tensor:
     mask = attention_mask.unsqueeze(-1).to(states.dtype)
     total = (states * mask).transpose(0, 1).reshape(s, n * d).sum(0).reshape(n, d)
     return total / mask.sum(1).clamp(min=1e-9)
+
+
+def match(states: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+    """Query and item, dimension by dimension: [n, s, d], [n, s], [n, s] -> [n, d].
+
+    The product of the unit means of their tokens (Conneau et al. 2017, "Supervised learning of
+    universal sentence representations", section 3.2), times the root of d: its sum is then the
+    cosine of the two times that root, and a head of equal weights begins as a text encoder's
+    cosine, but of texts that have seen each other.
+    """
+    of_item = attention_mask * token_type_ids
+    query, item = (
+        torch.nn.functional.normalize(mean_pool(states, mask), dim=1)
+        for mask in (attention_mask - of_item, of_item)
+    )
+    return query * item * math.sqrt(states.shape[2])
 
 
 def last_pool(states: Tensor, attention_mask: Tensor) -> Tensor:

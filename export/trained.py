@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from export.bundle import BundleError, Template
-from export.models import PairModel, is_causal
+from export.models import PairModel, PairPooling, is_causal
 from export.onnx import load_trunk, quiet
-from export.source import Pooling, Source
+from export.source import Source
 
 NOTES: Final = "trained.json"
 ADAPTER: Final = "adapter_config.json"
@@ -31,7 +31,7 @@ SAME: Final = 1e-4  # of a logit: the pair model against the classifier that the
 class Notes(Struct, frozen=True, kw_only=True):
     """`trained.json`: what the weights do not say of themselves."""
 
-    pooling: Pooling
+    pooling: PairPooling
     categories: tuple[str, ...] = ()
 
 

@@ -16,12 +16,12 @@ from typing import Any, Final
 import msgspec
 import torch
 from msgspec import Struct
-from transformers import set_seed
+from transformers import PreTrainedModel, set_seed
 
 from export.bundle import Template
-from export.models import PairModel, is_causal
+from export.models import PairModel, PairPooling, is_causal
 from export.onnx import input_names, load_trunk
-from export.source import Pooling, Source, read_source
+from export.source import Source, read_source
 from export.tokenizer import PairTokenizer
 from export.trained import Trained as Exportable
 from export.trained import read_trained
@@ -30,11 +30,12 @@ from training.batches import Steps, judging
 from training.checkpoints import BEST, PART, best_step, checkpoints, history, load_weights
 from training.dataset import LabelledList
 from training.model import RankingModel
-from training.offset import cosine_says
+from training.offset import begin_as_cosine, cosine_says
 from training.progress import Curves, Progress, Say
 from training.recipe import Recipe
 from training.sheets import Sheet, Words, digest, tokenised
 from training.trainer import RankingTrainer, TrainingFailed, judged
+from training.tuning import BadRecipe
 from worker.ranking.model import Vector
 
 MODEL: Final = "model"  # the folder that export reads
@@ -112,7 +113,7 @@ def fine_tune(
         _claim(out, run)
         if (out / RESULT).is_file():
             return msgspec.json.decode((out / RESULT).read_bytes(), type=Trained)
-        return _trained(run, exportable, learnt, watched, words, out, say)
+        return _trained(run, exportable, learnt, watched, words, out, say, fresh=start is None)
 
 
 def _trained(
@@ -123,13 +124,19 @@ def _trained(
     words: Words,
     out: Path,
     say: Say,
+    fresh: bool,
 ) -> Trained:
     recipe, trunk = run.recipe, exportable.pair_model.trunk
     typed = "token_type_ids" in input_names(trunk)
-    model = RankingModel(exportable.pair_model, exportable.head, cosine_says(learnt))
     steps = Steps(learnt, words, recipe, typed)
     seen = list(judging(watched, recipe, typed))
     last = checkpoints(out)[-1:]
+    if exportable.pair_model.pooling == "product":
+        model = RankingModel(exportable.pair_model, exportable.head)
+        if fresh and not last:
+            begin_as_cosine(model.pair_model, steps)
+    else:
+        model = RankingModel(exportable.pair_model, exportable.head, cosine_says(learnt))
     tuning.prepare(trunk, recipe)
     optimizer = tuning.optimiser(trunk, model.pair_model.head, model.category_head, recipe)
     trainer = RankingTrainer(
@@ -194,14 +201,15 @@ def _loaded(
 ) -> Exportable:
     """The model to begin with: an earlier training's, or the base's with a head of 0.
 
-    A head of 0 adds nothing to what the cosine says. One fitted to the base's states beforehand, on
-    a thousand pairs, was no better on others than the cosine alone, under any ridge.
+    A head of 0 adds nothing to what the cosine says; one of products then begins as a cosine. One
+    fitted to the base's mean states beforehand, on a thousand pairs, was no better on others than
+    the cosine alone, under any ridge.
     """
     if start is not None:
         pair_model = read_trained(start, source).pair_model
     else:
         trunk = load_trunk(source)
-        pair_model = PairModel(trunk, _pooling(recipe, source, is_causal(trunk)))
+        pair_model = PairModel(trunk, _pooling(recipe, source, trunk))
         torch.nn.init.zeros_(pair_model.head.weight)
         torch.nn.init.zeros_(pair_model.head.bias)
     head = None
@@ -216,10 +224,15 @@ def _dimensions(pair_model: PairModel) -> int:
     return int(pair_model.trunk.config.hidden_size)
 
 
-def _pooling(recipe: Recipe, source: Source, causal: bool) -> Pooling:
+def _pooling(recipe: Recipe, source: Source, trunk: PreTrainedModel) -> PairPooling:
+    typed = "token_type_ids" in input_names(trunk)
+    if recipe.pooling == "product" and not typed:
+        raise BadRecipe(f"pooling product: {source.name} knows no token types; leave it at auto")
     if recipe.pooling != "auto":
         return recipe.pooling
-    return "last" if causal else source.pooling
+    if is_causal(trunk):
+        return "last"
+    return "product" if typed else source.pooling
 
 
 def _claim(out: Path, run: Run) -> None:

@@ -22,10 +22,11 @@ class Reading(NamedTuple):
 class RankingModel(torch.nn.Module):
     """The pair model learns; the category head reads the vectors of the encoder, which does not.
 
-    So the encoder forgets nothing, and what workers remember of items outlives a swap. The pair
-    model learns what its logit must add to `slope` * cosine + `intercept`, as a boosted learner
-    would (Friedman 2001, "Greedy function approximation", section 4.4): what the encoder's cosine
-    says is not learned again, nor lost, and the two are blended where they serve.
+    So the encoder forgets nothing, and what workers remember of items outlives a swap. A pair model
+    whose pooling is `product` begins as a cosine of its own. Any other knows nothing at first, and
+    learns what its logit must add to `slope` * the encoder's cosine + `intercept`, as a boosted
+    learner would (Friedman 2001, "Greedy function approximation", section 4.4). Where they serve,
+    logit and cosine are blended.
     """
 
     calibration: Tensor  # [2]: slope and intercept; they do not learn

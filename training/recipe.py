@@ -37,8 +37,11 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "sum"
 
     pooling: Annotated[
-        Literal["auto", "mean", "cls", "last"],
-        Meta(description="a pair's state; auto: as the base was trained, last for causal models"),
+        Literal["auto", "product", "mean", "cls", "last"],
+        Meta(
+            description="a pair's state; product: of the query's and the item's. auto: product "
+            "where the base knows token types, else as it was trained, last for causal models"
+        ),
     ] = "auto"
     tuning: Annotated[
         Tuning, Meta(description="what learns: full, frozen (the upper layers) or lora")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.covariance import ledoit_wolf
+from numpy.typing import NDArray
+from sklearn.covariance import ledoit_wolf  # type: ignore[import-untyped]  # ships no types
 
-from export.domain import DOMAIN, Domain, Reach, fit_domain, shrunk_covariance
+from export.blend import Reach
+from export.domain import DOMAIN, Domain, fit_domain, shrunk_covariance
 
 
-def cloud(seed: int, count: int, dimensions: int = 6) -> np.ndarray:
+def cloud(seed: int, count: int, dimensions: int = 6) -> NDArray[Any]:
     chance = np.random.default_rng(seed)
     stretch = chance.uniform(0.1, 2.0, dimensions)
     return (chance.normal(size=(count, dimensions)) * stretch + 0.5).astype(np.float32)
@@ -35,7 +38,7 @@ def test_items_like_those_learned_from_are_near_and_others_far(seed: int) -> Non
     domain = fit_domain(cloud(seed, 400))
     reach = domain.reach([cloud(seed, 400)[start : start + 10] for start in range(0, 400, 10)])
     assert reach.share(domain.distance(cloud(seed, 400)[:100])) > 0.0
-    assert reach.share(domain.distance(cloud(seed, 10) + 9.0)) == 0.0
+    assert reach.share(domain.distance(cloud(seed, 10) + np.float32(9))) == 0.0
 
 
 def test_a_distance_counts_in_the_spreads_of_what_was_learned_from() -> None:
@@ -44,7 +47,7 @@ def test_a_distance_counts_in_the_spreads_of_what_was_learned_from() -> None:
     np.testing.assert_allclose(
         np.cov((rows - domain.mean) @ domain.whitening, rowvar=False), np.eye(6), atol=0.02
     )
-    assert domain.distance(domain.mean[None]) == pytest.approx(0.0, abs=1e-5)
+    assert domain.distance(domain.mean[np.newaxis]) == pytest.approx(0.0, abs=1e-5)
     assert domain.distance(rows[:0]) == 0.0
 
 
@@ -73,7 +76,7 @@ def test_half_of_the_lists_like_those_learned_from_are_within_the_full_reach() -
 
 
 @pytest.mark.parametrize("rows", [np.ones((1, 4)), np.ones((7, 4))], ids=["one", "equal"])
-def test_items_without_any_spread_still_have_a_domain(rows: np.ndarray) -> None:
+def test_items_without_any_spread_still_have_a_domain(rows: NDArray[Any]) -> None:
     domain = fit_domain(rows)
     assert domain.distance(rows.astype(np.float32)) == pytest.approx(0.0, abs=1e-6)
     assert domain.distance(np.zeros((1, 4), np.float32)) > 100.0
@@ -113,9 +116,9 @@ def test_a_domain_is_read_as_it_was_written(tmp_path: Path) -> None:
     ],
 )
 def test_a_domain_that_is_none_is_refused(
-    tmp_path: Path, arrays: dict[str, np.ndarray], why: str
+    tmp_path: Path, arrays: dict[str, NDArray[Any]], why: str
 ) -> None:
-    np.savez(tmp_path / DOMAIN, **arrays)
+    np.savez(tmp_path / DOMAIN, **arrays)  # type: ignore[arg-type]  # its stub thinks of allow_pickle
     with pytest.raises(ValueError, match=why):
         Domain.read(tmp_path)
 

@@ -32,10 +32,10 @@ from training.checkpoints import best_step
 from training.dataset import LabelledList
 from training.fine_tune import Trained, fine_tune
 from training.model import RankingModel
-from training.offset import cosine_says
 from training.recipe import Recipe
 from training.sheets import Words, tokenised
 from training.trainer import TrainingFailed, judged
+from training.tuning import BadRecipe
 from worker.ranking.model import Doubles
 
 ROOT = Path(__file__).parents[2]
@@ -209,9 +209,8 @@ def test_early_stopping_keeps_the_best_weights(base: Path, tmp_path: Path) -> No
     found = read_trained(Path(trained.folder), read_source(base, "base"))
     known = vectors_of([*labelled_lists(50), *dev], queries=True)
     words = Words(Template(), Template(), PairTokenizer(base, 40), known, CATEGORIES)
-    says = cosine_says(tokenised(labelled_lists(50), words))
     batches = list(judging(tokenised(dev, words), Recipe(**SMALL), typed=True))
-    model = RankingModel(found.pair_model, None, says)
+    model = RankingModel(found.pair_model, None)
     assert judged(model, batches, Recipe())["ndcg"] == pytest.approx(max(scores.values()), abs=1e-6)
 
 
@@ -236,9 +235,8 @@ def overfitted(base: Path, out: Path, grades: Doubles, **dials: Any) -> list[flo
     """The grades of one list in the order that a model gives after learning it by heart."""
     one = labelled_list(3, len(grades), user_query="wool hat")
     lists = [LabelledList(one.search, grades, np.ones(len(grades)))] * 8
-    recipe = Recipe(
-        **{**SMALL, "epochs": 8, "dropout": 0.0, "learning_rate": 3e-3, "max_tokens": 64, **dials}
-    )
+    by_heart = {"epochs": 16, "dropout": 0.0, "learning_rate": 3e-3, "head_learning_rate": 0.1}
+    recipe = Recipe(**{**SMALL, **by_heart, "max_tokens": 64, **dials})
     trained = fine_tune(recipe, base, lists, [], {}, (), out, silent)
     model = read_trained(Path(trained.folder), read_source(base, "base"))
     words = Words(model.pair_template, model.pair_template, PairTokenizer(base, 40), {}, ())
@@ -278,7 +276,15 @@ def test_the_category_head_learns_what_events_name(base: Path, tmp_path: Path) -
     assert trained.losses[-1]["accuracy"] > 0.9
 
 
-@pytest.mark.parametrize(("family", "pooling"), [("qwen3", "last"), ("roberta", "mean")])
+def test_products_are_refused_where_tokens_have_no_types(tmp_path: Path) -> None:
+    base = save_base(tmp_path / "base", "roberta")
+    with pytest.raises(BadRecipe, match="pooling product: base knows no token types"):
+        tuned({"max_steps": 1, "pooling": "product"}, base, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("family", "pooling"), [("bert", "product"), ("qwen3", "last"), ("roberta", "mean")]
+)
 def test_other_families_are_tuned_and_read_by_export(
     tmp_path: Path, family: str, pooling: str
 ) -> None:
