@@ -1,43 +1,47 @@
 """Fine-tuned on the train parts of two labelled sets, judged on their dev parts and on a third set.
 
     python tests/benchmarks/real_labels.py --data DIR --base FOLDER --out DIR [--seeds 1 2 3]
-        [--steps 900] [--set diversity_weight=0.3 …] [--peer DIR-OF-SEED {seed}]
+        [--steps 900] [--alphas 0 0.3] [--set learning_rate=2e-5 …] [--peer 'DIR-{seed}'] [--plot P]
 
-Each seed is trained, exported, calibrated and judged by `training.pipeline`, and ends as one JSON
-line a set in `--out`/cells.jsonl, with the values of every query; finished ones are skipped, and a
-killed one goes on. The table at the end holds all seeds against the zero-shot encoder and, with
-`--peer`, against the scores that `peer.py` wrote, paired by query.
+Each training goes through `training.pipeline`: fine-tuned, exported, calibrated, and judged as a
+worker would serve it. It ends as one JSON line a set and dial in `--out`/cells.jsonl, with the
+values of every query; finished ones are skipped, and a killed one goes on. The tables hold the mean
+over seeds, paired by query with the zero-shot encoder and, with `--peer`, with what `peer.py` left.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
 
-from export.session import open_session
 from tests.benchmarks.measuring import commit, machine
 from tests.benchmarks.peer import TRAINED_ON
-from training import evaluate, pipeline
-from training.assess import Bench, side
+from training import evaluate, pipeline, report, teach
+from training.assess import side
 from training.config import Config
-from training.dataset import labelled, split_by_query
-from training.evaluate import MEASURES, Judged, Run
+from training.dataset import LabelledList, labelled, split_by_query
+from training.evaluate import Judged, Run
 from training.judgments import SETS, GradedQuery, read_set, worth_measuring
 from training.logs import LogSettings
 from training.recipe import Recipe
 from training.rounds import Round
 from training.service import zero_shot
 from training.teach import ModelSettings
-from training.trial import Side
+from worker.ranking.bundled import Bundled
+from worker.ranking.model import Model, Reading
 
-DIALS = (0.0, 0.1, 0.2, 0.3, 0.5)
-METHOD = "facets"
+DIALS: Final = (0.0, 0.1, 0.2, 0.3, 0.5)
+METHOD: Final = "facets"
+ZERO_SHOT: Final = "zero-shot"
+PEER: Final = "CrossEncoderTrainer"
+Sets: TypeAlias = Mapping[str, Sequence[GradedQuery]]
+Runs: TypeAlias = Iterator[tuple[str, Run]]  # with the set that each is of
 
 
 def main() -> None:
@@ -46,124 +50,130 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     cells = options.out / "cells.jsonl"
     sets = {name: worth_measuring(read_set(name, options.data), SETS[name].fewest) for name in SETS}
-    config = _config(options, options.seeds[0])
-    base = side(zero_shot(config, _say))
-    if not _done(cells, 0):
-        _keep(cells, 0, _baselines(sets, base))
+    base = side(zero_shot(_config(options, 0, 0.0), _say)).model
+    _remember(base, options.out / "vectors.npz", options.data)
+    _keep(cells, 0, ZERO_SHOT, lambda: _baselines(sets, base))
     for seed in options.seeds:
-        if not _done(cells, seed):
-            _keep(cells, seed, _learned(options, seed, sets, base))
-        if options.peer and not _done(cells, -seed):
-            folder = Path(str(options.peer).format(seed=seed))
-            _keep(cells, -seed, _peer(sets, base, json.loads((folder / "scores.json").read_text())))
-    _show([json.loads(line) for line in cells.read_text().splitlines()])
+        for alpha in options.alphas:
+            order = _named(alpha)
+            _keep(cells, seed, order, lambda: _learned(options, seed, alpha, sets, base))  # noqa: B023
+        if options.peer:
+            found = json.loads((Path(options.peer.format(seed=seed)) / "scores.json").read_text())
+            _keep(cells, seed, PEER, lambda: _peer(sets, base, found["scores"]))  # noqa: B023
+    _show([json.loads(line) for line in cells.read_text().splitlines()], options.plot)
 
 
-def _learned(
-    options: argparse.Namespace, seed: int, sets: Mapping[str, list[GradedQuery]], base: Side
-) -> Iterator[tuple[str, Run]]:
-    """One seed, from labels to a sealed bundle, and the bundle before its judges."""
-    config = _config(options, seed)
-    train = [one for name in TRAINED_ON for one in labelled(read_set(name, options.data, "train"))]
-    learn, kept = split_by_query(train, config.judge.kept)
+def _named(alpha: float) -> str:
+    return f"trained, alpha {alpha:g}" if alpha else "trained"
+
+
+def _learned(options: argparse.Namespace, seed: int, alpha: float, sets: Sets, base: Model) -> Runs:
+    """One training, from labels to a draft with its constants."""
+    config = _config(options, seed, alpha)
+    learn, kept = split_by_query(_train(options.data), config.judge.kept)
     lesson = pipeline.Lesson(learn, kept, {}, {"lists": len(learn), "kept": len(kept)})
-    one = Round(options.out / f"seed-{seed}")
-    folder = pipeline.learned(config, one, lesson, Bench(base, base, config), None, _say)
-    model = side(open_session(folder, device="cpu")).model
+    one = Round(options.out / (f"seed-{seed}" + (f"-alpha-{alpha:g}" if alpha else "")))
+    model = Bundled(pipeline.taught(config, one, lesson, base, None, _say))
+    _say(f"{_named(alpha)}, seed {seed}: {pipeline.trained_result(one).seconds / 60:.1f} minutes")
+    yield from _served(sets, model, _named(alpha))
+
+
+def _served(sets: Sets, model: Model, order: str) -> Runs:
     for name, queries in sets.items():
         judged = evaluate.judge(queries, model)
         for dial in DIALS:
-            yield name, evaluate.served(judged, model, METHOD, dial)
+            yield name, Run(order, dial, evaluate.served(judged, model, METHOD, dial).values)
 
 
-def _baselines(sets: Mapping[str, list[GradedQuery]], base: Side) -> Iterator[tuple[str, Run]]:
+def _baselines(sets: Sets, base: Model) -> Runs:
     for name, queries in sets.items():
-        judged = evaluate.judge(queries, base.model)
-        for run in evaluate.baselines(judged, 0):
+        for run in evaluate.baselines(evaluate.judge(queries, base), 0):
             yield name, run
-        for dial in DIALS:
-            run = evaluate.served(judged, base.model, METHOD, dial)
-            yield name, Run("zero-shot", dial, run.values)
+    yield from _served(sets, base, ZERO_SHOT)
 
 
-def _peer(
-    sets: Mapping[str, list[GradedQuery]], base: Side, found: Mapping[str, Any]
-) -> Iterator[tuple[str, Run]]:
+def _peer(sets: Sets, base: Model, scores: Mapping[str, Any]) -> Runs:
     """The order of the peer's scores, without a dial: it has none."""
     for name, queries in sets.items():
-        scores = found["scores"][name]
         rows = [
-            each.measure(_best_first(scores[each.query.event.query_id], each))
-            for each in evaluate.judge(queries, base.model)
+            each.measure(_best_first(scores[name][each.query.event.query_id], each))
+            for each in evaluate.judge(queries, base)
         ]
-        yield name, Run("CrossEncoderTrainer", None, np.array(rows))
+        yield name, Run(PEER, None, np.array(rows))
 
 
 def _best_first(scores: Mapping[str, float], judged: Judged) -> list[str]:
     return sorted(judged.gains, key=lambda item: -scores[item])
 
 
-def _keep(cells: Path, seed: int, runs: Iterator[tuple[str, Run]]) -> None:
-    """All of a seed's lines at once: a killed one leaves none."""
+def _remember(model: Model, path: Path, data: Path) -> None:
+    """Let the base model know all train texts, which takes minutes; once known, they are in `path`
+    for other runs."""
+    if not path.exists():
+        found = teach.vectors_of(_train(data), model)
+        np.savez(path.with_suffix(".part.npz"), texts=[*found], vectors=[*found.values()])
+        path.with_suffix(".part.npz").rename(path)
+    with np.load(path) as kept:
+        for text, vector in zip(kept["texts"].tolist(), kept["vectors"], strict=True):
+            model.readings[text] = Reading(vector)
+
+
+def _train(data: Path) -> list[LabelledList]:
+    return [one for name in TRAINED_ON for one in labelled(read_set(name, data, "train"))]
+
+
+def _keep(cells: Path, seed: int, order: str, make: Callable[[], Runs]) -> None:
+    """All lines of an order's seed at once, where they are not there: a killed one leaves none."""
+    known = [json.loads(line) for line in cells.read_text().splitlines()] if cells.exists() else []
+    if any((cell["seed"], cell["order"]) == (seed, order) for cell in known):
+        return
     about = {"seed": seed, "commit": commit(), "machine": machine()}
     lines = [
         json.dumps(
             {
                 **about,
                 "set": name,
-                "order": run.method if run.method != METHOD else "trained",
+                "order": run.method,
                 "dial": run.dial,
                 "values": np.round(run.values, 6).tolist(),
             }
         )
-        for name, run in runs
+        for name, run in make()
     ]
     with cells.open("a") as stream:
         stream.write("".join(line + "\n" for line in lines))
 
 
-def _done(cells: Path, seed: int) -> bool:
-    lines = cells.read_text().splitlines() if cells.exists() else []
-    return any(json.loads(line)["seed"] == seed for line in lines)
-
-
-def _show(cells: Sequence[Mapping[str, Any]]) -> None:
-    """Means over seeds, and the change from zero-shot at dial 0 with its interval over queries."""
-    columns = [MEASURES.index("ndcg"), MEASURES.index("alpha_ndcg")]
+def _show(cells: Sequence[Mapping[str, Any]], plot: Path | None) -> None:
+    """Means over seeds, and their changes from the zero-shot order, with intervals over queries."""
+    tables = {}
     for name in dict.fromkeys(cell["set"] for cell in cells):
         groups: dict[tuple[str, float | None], list[Any]] = {}
         for cell in cells:
             if cell["set"] == name:
                 groups.setdefault((cell["order"], cell["dial"]), []).append(cell["values"])
-        plain = np.mean(groups["zero-shot", 0.0], axis=0)
-        print(f"\n{name}, {len(plain)} queries: nDCG@10, alpha-nDCG@10, change from zero-shot")
-        for (order, dial), values in groups.items():
-            mean = np.mean(values, axis=0)
-            parts = []
-            for column in columns:
-                change = evaluate.interval((mean - plain)[:, column], 0)
-                level = float(np.nanmean(mean[:, column]))
-                parts.append(
-                    f"{level:.4f} {change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
-                )
-            at = "" if dial is None else f"{dial:g}"
-            print(f"{order:>20} {at:>4} x{len(values)}  " + "   ".join(parts))
-        _against_peer(groups)
+        runs = {at: Run(*at, np.mean(np.array(of, float), axis=0)) for at, of in groups.items()}
+        plain = runs[ZERO_SHOT, 0.0]
+        tables[name] = [evaluate.summary(run, plain, 0) for run in runs.values()]
+        print(report.markdown(name, len(plain.values), tables[name]), end="\n\n")
+        for order, dial in groups:
+            if order.startswith("trained") and dial == 0.0 and (PEER, None) in groups:
+                both = min(len(groups[order, dial]), len(groups[PEER, None]))
+                found = _apart(groups[order, dial][:both], groups[PEER, None][:both])
+                print(f"{order} minus {PEER}, nDCG@10, {both} seeds: {found}\n")
+    if plot:
+        report.plot(tables, plot)
 
 
-def _against_peer(groups: Mapping[tuple[str, float | None], list[Any]]) -> None:
-    """Ours minus the peer, seeds paired, then queries."""
-    peers, ours = groups.get(("CrossEncoderTrainer", None)), groups.get(("trained", 0.0))
-    if peers and ours:
-        both = min(len(peers), len(ours))
-        change = np.mean(np.array(ours[:both]) - np.array(peers[:both]), axis=0)[:, 0]
-        found = evaluate.interval(change, 0)
-        numbers = f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-        print(f"ours minus CrossEncoderTrainer, nDCG@10, {both} seeds: {numbers}")
+def _apart(ours: Sequence[Any], peers: Sequence[Any]) -> str:
+    """Seeds paired, then queries."""
+    change = np.mean(np.array(ours, float) - np.array(peers, float), axis=0)[:, 0]
+    found = evaluate.interval(change, 0)
+    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 
-def _config(options: argparse.Namespace, seed: int) -> Config:
-    said: dict[str, Any] = {"seed": seed, "max_steps": options.steps}
+def _config(options: argparse.Namespace, seed: int, alpha: float) -> Config:
+    said: dict[str, Any] = {"seed": seed, "max_steps": options.steps, "diversity_weight": alpha}
     for pair in options.set:
         name, _, value = pair.partition("=")
         said[name] = json.loads(value) if value[:1] in '0123456789"[ntf-' else value
@@ -186,9 +196,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", type=Path, required=True, help="the folder of the base model")
     parser.add_argument("--out", type=Path, required=True, help="where the runs are kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--alphas", type=float, nargs="+", default=[0.0], help="weights of L_div")
     parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--set", action="append", default=[], metavar="DIAL=VALUE")
     parser.add_argument("--peer", help="folders of peer.py, with {seed} in the name")
+    parser.add_argument("--plot", type=Path, help="nDCG against alpha-nDCG, a curve an order")
     return parser
 
 
