@@ -62,7 +62,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     optimiser: Annotated[Literal["adamw", "sgd"], Meta(description="sgd has momentum 0.9")] = (
         "adamw"
     )
-    learning_rate: Annotated[float, Meta(gt=0, description="of the trunk, at its highest")] = 2e-5
+    learning_rate: Annotated[float, Meta(gt=0, description="of the trunk, at its highest")] = 5e-5
     head_learning_rate: Annotated[float, Meta(gt=0, description="of the relevance head")] = 1e-3
     category_learning_rate: Annotated[float, Meta(gt=0, description="of the category head")] = 1e-2
     weight_decay: Annotated[
