@@ -12,7 +12,9 @@ import argparse
 import itertools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from training.judgments import SETS, GradedQuery, read_set
 
@@ -25,6 +27,20 @@ def main() -> None:
     options = _parser().parse_args()
     if (options.out / "scores.json").exists():
         return
+    queries = [each for name in TRAINED_ON for each in read_set(name, options.data, "train")]
+    rows = [(*pair, grade) for query in queries for pair, grade in pairs(query)]
+    start = time.monotonic()
+    model = trained(options, rows)
+    seconds = time.monotonic() - start
+    scores = {name: score(model, read_set(name, options.data)) for name in SETS}
+    found = {"seed": options.seed, "steps": options.steps, "pairs": len(rows), "seconds": seconds}
+    written = options.out / "scores.json.part"
+    written.write_text(json.dumps({**found, "scores": scores}))
+    written.rename(options.out / "scores.json")
+
+
+def trained(options: argparse.Namespace, rows: Sequence[tuple[str, str, float]]) -> Any:
+    """A CrossEncoder of the base, tuned as its documentation does it, on (query, title, grade)."""
     from datasets import Dataset
     from sentence_transformers import CrossEncoder
     from sentence_transformers.cross_encoder import (
@@ -34,15 +50,14 @@ def main() -> None:
     from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
     from transformers.trainer_utils import get_last_checkpoint
 
-    queries = [each for name in TRAINED_ON for each in read_set(name, options.data, "train")]
-    rows = [(*pair, grade) for query in queries for pair, grade in pairs(query)]
     columns = zip(*rows, strict=True)
     dataset = Dataset.from_dict(dict(zip(("query", "title", "label"), columns, strict=True)))
     model = CrossEncoder(str(options.base), num_labels=1, max_length=128, device="cpu")
+    checkpoints = options.out / "checkpoints"
     trainer = CrossEncoderTrainer(
         model=model,
         args=CrossEncoderTrainingArguments(
-            output_dir=str(options.out / "checkpoints"),
+            output_dir=str(checkpoints),
             max_steps=options.steps,
             per_device_train_batch_size=BATCH,
             learning_rate=2e-5,
@@ -59,19 +74,9 @@ def main() -> None:
         train_dataset=dataset,
         loss=BinaryCrossEntropyLoss(model),
     )
-    start = time.monotonic()
-    checkpoints = options.out / "checkpoints"
-    trainer.train(
-        resume_from_checkpoint=get_last_checkpoint(str(checkpoints))
-        if checkpoints.is_dir()
-        else None
-    )
-    seconds = time.monotonic() - start
-    scores = {name: score(model, read_set(name, options.data)) for name in SETS}
-    found = {"seed": options.seed, "steps": options.steps, "pairs": len(rows), "seconds": seconds}
-    written = options.out / "scores.json.part"
-    written.write_text(json.dumps({**found, "scores": scores}))
-    written.rename(options.out / "scores.json")
+    begun = checkpoints.is_dir()
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if begun else None)
+    return model
 
 
 def pairs(query: GradedQuery) -> list[tuple[tuple[str, str], float]]:
@@ -83,10 +88,10 @@ def pairs(query: GradedQuery) -> list[tuple[tuple[str, str], float]]:
     ]
 
 
-def score(model: object, queries: list[GradedQuery]) -> dict[str, dict[str, float]]:
+def score(model: Any, queries: list[GradedQuery]) -> dict[str, dict[str, float]]:
     """query_id -> item_id -> the model's score."""
     texts = [pair for query in queries for pair, _ in pairs(query)]
-    found = iter(model.predict(texts, batch_size=32, show_progress_bar=False).tolist())  # type: ignore[attr-defined]
+    found = iter(model.predict(texts, batch_size=32, show_progress_bar=False).tolist())
     return {
         query.event.query_id: dict(
             zip(
