@@ -20,7 +20,7 @@ from export.blend import Doubles, Reach
 
 DOMAIN: Final = "domain.npz"
 LEAST: Final = 1e-6  # of a variance: equal items have none
-NEAR, FAR = 0.5, 0.95  # shares of lists like those learned from: full word up to one, none beyond
+NEAR, FAR = 0.75, 0.95  # shares of lists like those learned from: full word up to one, none beyond
 
 Floats: TypeAlias = NDArray[np.float32]
 

@@ -66,12 +66,12 @@ def test_the_word_never_grows_with_the_distance(one: float, other: float, two: l
     assert 0.0 <= reach.share(further) <= reach.share(nearer) <= 1.0
 
 
-def test_half_of_the_lists_like_those_learned_from_are_within_the_full_reach() -> None:
+def test_three_of_four_lists_like_those_learned_from_are_within_the_full_reach() -> None:
     domain = fit_domain(cloud(1, 500))
     lists = [cloud(seed, 12) for seed in range(200)]
     reach = domain.reach(lists)
     shares = np.array([reach.share(domain.distance(each)) for each in lists])
-    assert np.mean(shares == 1.0) == pytest.approx(0.5, abs=0.01)
+    assert np.mean(shares == 1.0) == pytest.approx(0.75, abs=0.01)
     assert np.mean(shares == 0.0) == pytest.approx(0.05, abs=0.01)
 
 
