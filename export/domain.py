@@ -64,11 +64,10 @@ class Domain:
                 found = cls(arrays["mean"], arrays["whitening"])
         except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
             raise ValueError(f"{DOMAIN}: {error}") from error
-        (count, *_) = found.mean.shape or (0,)
-        arrays_ = (found.mean, found.whitening)
-        if [each.shape for each in arrays_] != [(count,), (count, count)]:
+        both = (found.mean, found.whitening)
+        if found.mean.ndim != 1 or found.whitening.shape != found.mean.shape * 2:
             raise ValueError(f"{DOMAIN}: expected a vector and a square table of its length")
-        if not all(each.dtype == np.float32 and np.isfinite(each).all() for each in arrays_):
+        if not all(each.dtype == np.float32 and np.isfinite(each).all() for each in both):
             raise ValueError(f"{DOMAIN}: expected finite float32 numbers")
         return found
 
