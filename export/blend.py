@@ -24,6 +24,10 @@ class Calibration(Struct, frozen=True, kw_only=True):
     intercept: float
     origin: str
 
+    def logits(self, cosine: Doubles) -> Doubles:
+        """[n] -> [n]."""
+        return np.asarray(self.slope * cosine + self.intercept)
+
 
 class Curve(Struct, frozen=True, kw_only=True):
     """A feature's own scale: its empirical distribution in training, piecewise linear, in [0, 1].
@@ -62,30 +66,6 @@ class Curve(Struct, frozen=True, kw_only=True):
         return np.where(np.isnan(x), MISSING, share)
 
 
-class Reach(Struct, frozen=True, kw_only=True):
-    """Up to which distance the blend has its full word, and from which on it has none."""
-
-    near: Annotated[float, Meta(ge=0)]
-    far: Annotated[float, Meta(ge=0)]
-
-    def __post_init__(self) -> None:
-        if not self.near <= self.far < np.inf:
-            raise ValueError(f"near {self.near}, far {self.far}: expected near <= far")
-
-    def share(self, distance: float) -> float:
-        """How far the blend's word counts, from 1 to 0; linear between `near` and `far`.
-
-        >>> reach = Reach(near=2.0, far=4.0)
-        >>> [reach.share(distance) for distance in (1.0, 2.5, 4.0)]
-        [1.0, 0.75, 0.0]
-        """
-        if distance <= self.near:
-            return 1.0
-        if distance >= self.far:
-            return 0.0
-        return float((self.far - distance) / (self.far - self.near))
-
-
 class Blend(Struct, frozen=True, kw_only=True):
     """The second stage: everything that is known of a pair -> the logit of P(relevant).
 
@@ -99,7 +79,7 @@ class Blend(Struct, frozen=True, kw_only=True):
     intercept: float
     engine: Annotated[float, Meta(ge=0)] = 0.0
     features: dict[str, Curve] = {}
-    reach: Reach | None = None  # none: it has its full word in every list
+    beyond: Calibration | None = None  # of the cosine, outside the domain; none: there is no domain
     origin: str
 
     def logits(

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from export.blend import Blend as Blend
 from export.blend import Calibration as Calibration
 from export.blend import Curve as Curve
-from export.domain import DOMAIN, Domain
+from export.domain import DAMAGED, DOMAIN, Domain
 
 FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -149,7 +148,7 @@ class Goldens(Struct, frozen=True, kw_only=True):
             with np.load(folder / GOLDENS, allow_pickle=False) as arrays:
                 named = {name: arrays[name] for name in cls.__struct_fields__ if name in arrays}
                 found = cls(**named)
-        except (OSError, TypeError, ValueError, EOFError, BadZipFile) as error:
+        except DAMAGED as error:
             raise BundleError(folder, f"{GOLDENS}: {error}") from error
         for graph in OUTPUTS:
             found._check(folder, graph)
@@ -187,12 +186,15 @@ def read(folder: Path) -> Manifest:
 
 
 def read_domain(folder: Path, manifest: Manifest) -> Domain | None:
-    """What the pair model learned from, where the folder says it; BundleError where it is wrong."""
+    """What the pair model learned from, where the folder says it; BundleError where it is wrong, or
+    missing and the blend counts on it."""
     try:
         domain = Domain.read(folder)
     except ValueError as error:
         raise BundleError(folder, str(error)) from error
-    if domain is not None and (count := len(domain.mean)) != (known := manifest.dimensions):
+    if domain is None and manifest.blend is not None and manifest.blend.beyond is not None:
+        raise BundleError(folder, f"{DOMAIN}: missing, and the blend says what stands beyond it")
+    if domain is not None and (count := len(domain.items.mean)) != (known := manifest.dimensions):
         raise BundleError(folder, f"{DOMAIN}: of {count} dimensions, the manifest says {known}")
     return domain
 
@@ -216,7 +218,8 @@ def verify(folder: Path, expected: str | None = None) -> Manifest:
         if (found := sha256(path)) != wanted:
             raise BundleError(folder, f"{name}: sha256 {found}, the manifest says {wanted}")
     graphs = (path for variant in manifest.variants.values() for path in variant.graphs.values())
-    for name in (GOLDENS, "config.json", "tokenizer.json", *graphs):
+    beyond = () if manifest.blend is None or manifest.blend.beyond is None else (DOMAIN,)
+    for name in (GOLDENS, "config.json", "tokenizer.json", *graphs, *beyond):
         if name not in manifest.files:
             raise BundleError(folder, f"{name}: not among the files of {MANIFEST}")
     check_promises(folder, manifest)
@@ -245,9 +248,8 @@ def check_promises(folder: Path, manifest: Manifest) -> None:
         if given != wanted:
             what = "missing" if wanted else "is there, and nothing gives it"
             raise BundleError(folder, f"{name}: {what}")
-    reach = manifest.blend is not None and manifest.blend.reach is not None
-    if reach and read_domain(folder, manifest) is None:
-        raise BundleError(folder, f"{DOMAIN}: missing, and the blend has a reach")
+    if manifest.blend is not None and manifest.blend.beyond is not None:
+        read_domain(folder, manifest)
     if goldens.category is not None and goldens.category.shape[1] != len(manifest.categories):
         columns, names = goldens.category.shape[1], len(manifest.categories)
         raise BundleError(folder, f"categories: {names} names, {columns} logits in the goldens")

@@ -15,7 +15,7 @@ MAX_STEPS: Final = 50
 CONVERGED: Final = 1e-10
 RIDGE: Final = 1e-9  # keeps the Hessian invertible where the pairs are almost separable
 EDGE: Final = 1e-3  # a mean grade is kept this far from 0 and 1, where a logit has no end
-LEAST_SLOPE: Final = 1e-4  # a cosine of 1 then moves P by less than what a list shows of it
+LEAST_SLOPE: Final = 1.0  # a cosine from 0 to 1 then moves P by a quarter at most
 KNOTS: Final = 17  # of a feature's curve
 PRESENT: Final = 0.1  # of the rows must know a feature
 
@@ -52,16 +52,17 @@ def fit_platt(
     return Calibration(slope=slope, intercept=intercept, origin=origin)
 
 
-def order_alone(grade: Doubles, origin: str, weight: Doubles) -> Calibration:
-    """What stands where `fit_platt` is refused: P is the mean grade, and the cosine only orders.
+def order_alone(cosine: Doubles, grade: Doubles, origin: str, weight: Doubles) -> Calibration:
+    """What stands where `fit_platt` is refused: the cosine orders, P is about the mean grade. [n].
 
     Beside a blend that is fitted to the same grades, items that the pair model did not read then
-    stand at the average, and a user's taste moves nothing: both come from the same cosine. [n].
+    stand near the average, and a user's taste, which comes from the same cosine, moves little. The
+    slope is not 0, so that the dial still has something to give up.
     """
     mean = float(np.clip(np.average(grade, weights=weight), EDGE, 1.0 - EDGE))
-    return Calibration(
-        slope=LEAST_SLOPE, intercept=float(np.log(mean / (1.0 - mean))), origin=origin
-    )
+    middle = LEAST_SLOPE * float(np.average(cosine, weights=weight))
+    intercept = float(np.log(mean / (1.0 - mean))) - middle
+    return Calibration(slope=LEAST_SLOPE, intercept=intercept, origin=origin)
 
 
 def fit_blend(

@@ -165,19 +165,19 @@ Origin: {calibration.origin}."""
         ),
         f"{blend.intercept:.4f}",
     ]
-    reach = ""
-    if blend.reach is not None:
-        reach = (
-            "\n\nIt has its full word in lists whose items lie, in the mean, up to "
-            f"{blend.reach.near:.2f} from those\nthat were learned from (Mahalanobis), and none "
-            f"from {blend.reach.far:.2f} on: there the calibrated cosine stands."
+    beyond = ""
+    if (other := blend.beyond) is not None:
+        beyond = (
+            "\n\nIt has its full word among items like those that were learned from "
+            f"(`domain.npz`), and none far from\nthem: there the logit is {other.slope:.4f} * "
+            f"cosine + {other.intercept:.4f}. Origin: {other.origin}."
         )
     return f"""{text}
 
 ## Blend
 
 The logit of P(relevant) in the second stage: {" + ".join(terms)}.
-Origin: {blend.origin}.{reach}"""
+Origin: {blend.origin}.{beyond}"""
 
 
 def _limits(trained: bool, more: str) -> str:

@@ -120,7 +120,8 @@ def _merged(folder: Path, source: Source) -> PairModel:
 
 
 def _adapted(folder: Path, source: Source, task: str) -> torch.nn.Module:
-    """What the adapter was trained on: training's own pair model, or a classifier of one logit."""
+    """What the adapter was trained on: a PairModel pooled as its base is, or a classifier of one
+    logit."""
     kept = [name for name in _keys(folder) if "lora_" not in name]
     if any(name.startswith("base_model.model.head.") for name in kept):
         return PairModel(load_trunk(source), source.pooling)

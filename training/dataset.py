@@ -26,6 +26,11 @@ class LabelledList:
     grades: Doubles
     weights: Doubles
 
+    @property
+    def teaches(self) -> bool:
+        """Whether a pair model can learn from it: it has a query, and a grade that counts."""
+        return bool(self.search.event.user_query.strip()) and bool(self.weights.any())
+
 
 def labelled(queries: Iterable[GradedQuery]) -> list[LabelledList]:
     """Human labels as lists to learn from, each grade counting once.

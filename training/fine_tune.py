@@ -225,9 +225,13 @@ def _dimensions(pair_model: PairModel) -> int:
 
 
 def _pooling(recipe: Recipe, source: Source, trunk: PreTrainedModel) -> PairPooling:
-    typed = "token_type_ids" in input_names(trunk)
+    tokenizer = PairTokenizer(source.folder, source.max_tokens)
+    typed = "token_type_ids" in input_names(trunk) and any(tokenizer([("a", "b")])[0].types)
     if recipe.pooling == "product" and not typed:
-        raise BadRecipe(f"pooling product: {source.name} knows no token types; leave it at auto")
+        raise BadRecipe(
+            f"pooling product: {source.name} does not tell a query's tokens from an item's by "
+            "their types; leave it at auto"
+        )
     if recipe.pooling != "auto":
         return recipe.pooling
     if is_causal(trunk):

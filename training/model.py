@@ -15,7 +15,7 @@ class Reading(NamedTuple):
     """What the model made of a batch."""
 
     pooled: Tensor  # [p, d]: a state for each pair
-    logits: Tensor  # [b, n] of relevance, with what the cosine says of it; where padded, anything
+    logits: Tensor  # [b, n] of relevance; where padded, anything
     categories: Tensor | None  # [b, n, C] logits; None without a category head
 
 

@@ -190,7 +190,7 @@ def taught(
         parent=parent,
         training=msgspec.to_builtins({"model": model, "recipe": recipe, "counts": lesson.counts}),
         max_tokens=recipe.max_tokens,
-        domain=teach.domain_of(lesson.learn, vectors, base.template),
+        domain=teach.domain_of(lesson.learn, lesson.kept, vectors, base.template, say),
     )
     drafted = one.stage("draft", lambda folder: draft(order, folder, say))
     return teach.fitted(open_session(drafted, device="cpu"), lesson.kept, say)

@@ -40,7 +40,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["auto", "product", "mean", "cls", "last"],
         Meta(
             description="a pair's state; product: of the query's and the item's. auto: product "
-            "where the base knows token types, else as it was trained, last for causal models"
+            "where the base's tokens tell them apart, else as it was trained; last for causal ones"
         ),
     ] = "auto"
     tuning: Annotated[

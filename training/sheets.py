@@ -48,7 +48,7 @@ def tokenised(lists: Sequence[LabelledList], words: Words) -> list[Sheet]:
     Left out are those without a query, for which the pair model is never asked, and those of which
     no grade counts. Raises KeyError for an item whose vector is not there.
     """
-    learnt = [one for one in lists if one.search.event.user_query.strip() and one.weights.any()]
+    learnt = [one for one in lists if one.teaches]
     shown = tqdm(learnt, desc="tokens", unit="list", disable=not sys.stderr.isatty())
     return [_sheet(one, words) for one in shown]
 

@@ -26,7 +26,7 @@ from training.dataset import LabelledList
 from worker.errors import PrismrankError
 from worker.ranking.bundled import Bundled
 from worker.ranking.judge import first_stage
-from worker.ranking.model import Doubles, Floats, Model, Vector
+from worker.ranking.model import Doubles, Model, Vector
 from worker.ranking.pairs import evidence, read_pairs
 from worker.ranking.rerank import embed, needed, read
 from worker.ranking.text import item_text, pair_texts
@@ -98,7 +98,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What the second stage was fitted on: [m] rows each."""
+    """What the second stage was fitted on, row by row: [m] each."""
 
     pair: Doubles
     cosine: Doubles
@@ -106,7 +106,6 @@ class Fit:
     features: Mapping[str, Doubles]
     grade: Doubles
     weight: Doubles
-    lists: Sequence[Floats]  # the vectors of each list's items, [n, d]
 
 
 def check_enough(learn: Sequence[LabelledList], kept: Sequence[LabelledList]) -> None:
@@ -127,11 +126,28 @@ def vectors_of(lists: Sequence[LabelledList], model: Model) -> Mapping[str, Vect
 
 
 def domain_of(
-    lists: Sequence[LabelledList], vectors: Mapping[str, Vector], template: Template
-) -> Domain:
-    """That of the items that `lists` hold, each once."""
-    texts = {item_text(entry.item, template) for one in lists for entry in one.search.entries}
-    return fit_domain(np.stack([vectors[text] for text in sorted(texts)]))
+    learn: Sequence[LabelledList],
+    kept: Sequence[LabelledList],
+    vectors: Mapping[str, Vector],
+    template: Template,
+    say: Say,
+) -> Domain | None:
+    """That of the items of `learn`, each once, with a reach that takes in the lists `kept`."""
+    texts = [
+        [
+            [item_text(entry.item, template) for entry in one.search.entries]
+            for one in lists
+            if one.teaches
+        ]
+        for lists in (learn, kept)
+    ]
+    learned, seen = ([{text: vectors[text] for text in one} for one in lists] for lists in texts)
+    found = fit_domain({text: one[text] for one in learned for text in one}, seen)
+    if found is None:
+        say(
+            f"{len(seen)} lists are too few to tell what is far: the model's word counts everywhere"
+        )
+    return found
 
 
 def fitted(draft: Session, lists: Sequence[LabelledList], say: Say) -> Session:
@@ -154,7 +170,7 @@ def fitted(draft: Session, lists: Sequence[LabelledList], say: Say) -> Session:
             origin,
         )
         if draft.domain is not None:
-            blend = msgspec.structs.replace(blend, reach=draft.domain.reach(found.lists))
+            blend = msgspec.structs.replace(blend, beyond=draft.manifest.calibration)
     except CalibrationError as error:  # a bad model is the judges' to refuse, with its numbers
         say(f"the blend cannot be fitted ({error}); the pair model stands alone before its judges")
         assert draft.manifest.blend is not None, "a draft has a blend: this is a bug"
@@ -162,32 +178,30 @@ def fitted(draft: Session, lists: Sequence[LabelledList], say: Say) -> Session:
     try:
         calibration = fit_platt(found.cosine, found.grade, origin, found.weight)
     except CalibrationError as error:
-        say(f"the cosine cannot be calibrated ({error}); it keeps its order and says no more")
-        calibration = order_alone(found.grade, origin, found.weight)
+        say(f"the cosine cannot be calibrated ({error}); it keeps its order and says little")
+        calibration = order_alone(found.cosine, found.grade, origin, found.weight)
     manifest = msgspec.structs.replace(draft.manifest, calibration=calibration, blend=blend)
     return dataclasses.replace(draft, manifest=manifest)
 
 
 def _counted(one: LabelledList) -> int:
     """How many pairs of a list count: none without a query."""
-    return int(np.count_nonzero(one.weights)) if one.search.event.user_query.strip() else 0
+    return int(np.count_nonzero(one.weights)) if one.teaches else 0
 
 
 def _fit_rows(lists: Sequence[LabelledList], model: Bundled) -> Fit:
     assert model.pairs is not None, "a draft has its pair model: this is a bug"
-    asked = [one for one in lists if one.search.event.user_query.strip()]
+    asked = [one for one in lists if one.teaches]
     readings = read(needed([one.search for one in asked], model), model)
     names = sorted(
         {name for one in asked for entry in one.search.entries for name in entry.item.features}
     )
     pairs: list[tuple[str, str]] = []
-    known, seen = [], []
+    known = []
     for one in asked:
         rows = range(len(one.search.entries))
         pairs += pair_texts(one.search, rows, model.pairs.template)
-        judged = first_stage(one.search, readings, model)
-        known.append(evidence(one.search, judged, rows, names))
-        seen.append(judged.vectors)
+        known.append(evidence(one.search, first_stage(one.search, readings, model), rows, names))
     weight = _joined([one.weights for one in asked])
     counted = weight > 0.0
     return Fit(
@@ -199,7 +213,6 @@ def _fit_rows(lists: Sequence[LabelledList], model: Bundled) -> Fit:
         },
         grade=_joined([one.grades for one in asked])[counted],
         weight=weight[counted],
-        lists=seen,
     )
 
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 TOKENS: Final = (64, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
+SHARES: Final = (0.0, 0.25, 0.5, 0.75, 0.999, 1.0)
 LOG_FIELDS: Final = ("query_id", "topic", "partition", "offset", "error", "path", "model", "reason")
 
 
@@ -34,7 +35,10 @@ class Telemetry:
         self.produce_retries = counter("produce_retries", "deliveries that were tried again")
         self.swaps = counter("swaps", "bundles taken up or refused", "result")
         self.vectors = counter("vectors", "texts whose vector was asked for", "cached")
-        self.pairs = counter("pairs", "query-item pairs that the pair model was asked about")
+        self.pairs = counter("pairs", "query-item pairs whose logit a list was made of")
+        self.pair_share = histogram(
+            "pair_share", "how far the pair model's word counted in a list with a query", SHARES
+        )
         self.stage_seconds = histogram("stage_seconds", "time of a stage", SECONDS, "stage")
         self.event_seconds = histogram(
             "event_seconds", "from the record's timestamp to the confirmed list", SECONDS

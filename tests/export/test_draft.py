@@ -12,11 +12,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from export import bundle
-from export.blend import Reach
 from export.bundle import BundleError, Template
 from export.calibrate import ZERO_SHOT
 from export.card import Findings
-from export.domain import DOMAIN, fit_domain
+from export.domain import DOMAIN, Domain, fit_normal
 from export.draft import UNFITTED, TrainedOrder, draft, finish
 from export.graded import GradedCandidate, GradedEvent, calibrate, encode, relevance
 from export.session import Session, open_session, replay
@@ -182,22 +181,23 @@ def test_a_bundle_says_how_far_its_pair_model_reaches(
     session = open_session(drafted, device="cpu")
     assert session.domain is None
     vectors = encode(session, ["shoe", "red shoe", "trail shoe"]).astype(np.float32)
-    domain = fit_domain(vectors)
+    domain = Domain(fit_normal(vectors), 1.0, 2.0)
     order = TrainedOrder(base=str(small_base), trained=trained_folder, domain=domain, weights=False)
     draft(order, tmp_path / "draft", silent)
     opened = open_session(tmp_path / "draft", device="cpu")
     assert opened.domain is not None
-    assert opened.domain.distance(vectors) == domain.distance(vectors)
-    found = msgspec.structs.replace(UNFITTED, reach=Reach(near=1.0, far=2.0))
+    assert (opened.domain.near, opened.domain.far) == (1.0, 2.0)
+    assert opened.domain.share(vectors) == domain.share(vectors)
+    found = msgspec.structs.replace(UNFITTED, beyond=ZERO_SHOT)
     finish(tmp_path / "draft", tmp_path / "out", Findings(blend=found))
     assert DOMAIN in bundle.verify(tmp_path / "out").files
-    assert "from 2.00 on" in (tmp_path / "out/README.md").read_text()
-    with pytest.raises(BundleError, match=r"domain\.npz: missing, and the blend has a reach"):
+    assert "there the logit is 9.3400 * cosine" in (tmp_path / "out/README.md").read_text()
+    with pytest.raises(BundleError, match=r"domain\.npz: missing, and the blend says what stands"):
         finish(drafted, tmp_path / "without", Findings(blend=found))
 
 
 def test_a_domain_of_another_encoder_is_refused(drafted: Path, tmp_path: Path) -> None:
     shutil.copytree(drafted, tmp_path / "draft")
-    fit_domain(np.eye(3)).write(tmp_path / "draft")
+    Domain(fit_normal(np.eye(3)), 1.0, 2.0).write(tmp_path / "draft")
     with pytest.raises(BundleError, match=r"domain\.npz: of 3 dimensions, the manifest says"):
         open_session(tmp_path / "draft", device="cpu")

@@ -278,7 +278,7 @@ def test_the_category_head_learns_what_events_name(base: Path, tmp_path: Path) -
 
 def test_products_are_refused_where_tokens_have_no_types(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base", "roberta")
-    with pytest.raises(BadRecipe, match="pooling product: base knows no token types"):
+    with pytest.raises(BadRecipe, match="pooling product: base does not tell a query's tokens"):
         tuned({"max_steps": 1, "pooling": "product"}, base, tmp_path / "run")
 
 
@@ -364,3 +364,15 @@ def test_what_cannot_be_trained_is_refused_with_its_reason(
 def test_a_recipe_checks_itself(dials: dict[str, Any], why: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=why):
         msgspec.convert(dials, Recipe)
+
+
+def test_a_tokenizer_without_types_is_not_read_by_products(tmp_path: Path) -> None:
+    """Some bases have the embeddings of two types, and a tokenizer that never writes the second."""
+    base = save_base(tmp_path / "base", "bert")
+    words = json.loads((base / "tokenizer.json").read_text())
+    for special in words["post_processor"]["pair"]:
+        next(iter(special.values()))["type_id"] = 0
+    (base / "tokenizer.json").write_text(json.dumps(words))
+    trained = tuned({"max_steps": 1}, base, tmp_path / "run")
+    model = read_trained(Path(trained.folder), read_source(base, "base"))
+    assert model.pair_model.pooling == "mean"

@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 from export.bundle import Template
+from export.domain import Domain, Normal
 from export.session import Session, open_session
 from tests.factories import candidate, event, joined
 from tests.training import tiny
 from tests.training.conftest import Made
 from training.dataset import LabelledList, labelled
-from training.teach import ModelSettings, NotEnough, check_enough, fitted, vectors_of
+from training.teach import (
+    ModelSettings,
+    NotEnough,
+    check_enough,
+    domain_of,
+    fitted,
+    vectors_of,
+)
 from worker.ranking.bundled import Bundled
 from worker.ranking.join import Dials, Tables, join
 from worker.ranking.rerank import rerank
@@ -120,15 +128,37 @@ def test_the_constants_are_fitted_so_that_what_is_claimed_comes_true(draft: Sess
     assert np.mean(claimed) == pytest.approx(np.mean(true), abs=0.02)
 
 
-def test_three_of_four_lists_kept_for_it_are_within_the_full_reach(draft: Session) -> None:
-    lists = kept()
-    session = fitted(draft, lists, lambda line: None)
-    assert session.domain is not None
-    model = Bundled(session)
-    searches = [join(one.search.event, Tables(), Dials()) for one in lists]
-    shares = [found.pair_share for found in rerank(searches, model)]
-    assert np.mean(np.array(shares) == 1.0) == pytest.approx(0.75)
-    assert 0 < sum(share == 0.0 for share in shares) <= 1  # the furthest of twelve
+def test_beyond_the_domain_stands_what_the_base_model_said(draft: Session) -> None:
+    items = Normal(np.zeros(32, np.float32), np.eye(32, dtype=np.float32))
+    bounded = replace(draft, domain=Domain(items, 1.0, 2.0))
+    blend = fitted(bounded, kept(), lambda line: None).manifest.blend
+    assert blend is not None
+    assert blend.beyond == draft.manifest.calibration
+    unbounded = fitted(replace(draft, domain=None), kept(), lambda line: None).manifest.blend
+    assert unbounded is not None
+    assert unbounded.beyond is None
+
+
+def test_only_what_something_was_learned_from_makes_the_domain() -> None:
+    lists = labelled(tiny.queries(40))
+    browsed = replace(
+        labelled(tiny.queries(1, seed=9))[0],
+        search=joined(event([candidate("far", title="a drill")], user_query=" ")),
+    )
+    uncounted = replace(browsed, search=lists[0].search, weights=np.zeros(8))
+    vectors = vectors_of([*lists, browsed], Overlap())
+    said: list[str] = []
+    found, again = (
+        domain_of(learn, lists[:20], vectors, Template(), said.append)
+        for learn in (lists, [*lists, browsed, uncounted])
+    )
+    assert found is not None
+    assert again is not None
+    assert found.items.mean.tolist() == again.items.mean.tolist()
+    assert (found.near, found.far) == (again.near, again.far)
+    assert said == []
+    assert domain_of(lists, lists[:19], vectors, Template(), said.append) is None
+    assert "19 lists are too few" in said[0]
 
 
 def test_a_pair_that_does_not_count_has_no_say_in_the_constants(draft: Session) -> None:
@@ -169,10 +199,17 @@ def test_where_the_cosine_says_nothing_it_does_not_outweigh_what_was_learned(
     mean = np.mean(np.concatenate([one.grades for one in backwards]))
     model = Bundled(session)
     for one in backwards:
-        search = join(one.search.event, Tables(), Dials(diversity=0.0, pair_candidates=0))
-        (ranked,) = rerank([search], model)
-        claimed = [shown.relevance for shown in ranked.items]
-        assert claimed == pytest.approx([mean] * len(claimed), abs=2e-4)
+        plain, dialled = (
+            rerank(
+                [join(one.search.event, Tables(), Dials(diversity=dial, pair_candidates=0))], model
+            )[0]
+            for dial in (0.0, 0.5)
+        )
+        claimed = [shown.relevance for shown in plain.items]
+        assert claimed == pytest.approx([mean] * len(claimed), abs=0.13)
+        assert claimed == sorted(claimed, key=lambda share: -(share or 0.0))
+        assert {item.item_id for item in dialled.items} == {item.item_id for item in plain.items}
+    assert model.calibration.slope == 1.0
 
 
 def test_nothing_of_the_draft_changes_but_its_constants(draft: Session, tmp_path: Path) -> None:

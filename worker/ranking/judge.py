@@ -49,8 +49,7 @@ def first_stage(search: JoinedSearch, readings: Mapping[str, Reading], model: Mo
         cosine = cosines(items, direction)
     else:
         return Judged(items, taste, taste, logits=None)
-    logits = model.calibration.slope * (cosine + taste) + model.calibration.intercept
-    return Judged(items, cosine, taste, logits)
+    return Judged(items, cosine, taste, model.calibration.logits(cosine + taste))
 
 
 def conclude(

@@ -89,9 +89,9 @@ class PairModel:
 
     def share(self, vectors: Floats) -> float:
         """How far its word counts in a list of items [n, d], from 0 to 1."""
-        if self.domain is None or self.blend.reach is None:
+        if self.domain is None or self.blend.beyond is None:
             return 1.0
-        return self.blend.reach.share(self.domain.distance(vectors))
+        return self.domain.share(vectors)
 
 
 class Model(Protocol):

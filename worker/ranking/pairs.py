@@ -37,8 +37,11 @@ def second_stage(
     pairs = model.pairs
     if pairs is None:
         return list(judged)
-    # Where the blend has no word there is nothing to read.
-    shares = [pairs.share(one.vectors) for one in judged]
+    shares = [
+        pairs.share(one.vectors) if pair_count(search, model) else 0.0
+        for search, one in zip(searches, judged, strict=True)
+    ]
+    # Where it has no word there is nothing to read.
     chosen = [
         _best(search, one, model) if share > 0.0 else []
         for search, one, share in zip(searches, judged, shares, strict=True)
@@ -51,7 +54,9 @@ def second_stage(
     logits = read_pairs(wanted, pairs, model.budget)
     ends = accumulate(len(rows) for rows in chosen)
     return [
-        _blended(search, one, rows, logits[end - len(rows) : end], share, model) if rows else one
+        _blended(search, one, rows, logits[end - len(rows) : end], share, model)
+        if pair_count(search, model)
+        else one
         for search, one, rows, end, share in zip(
             searches, judged, chosen, ends, shares, strict=True
         )
@@ -107,14 +112,22 @@ def _blended(
     share: float,
     model: Model,
 ) -> Judged:
-    """The blend's logit for `rows`, as far as its word counts; the rest of it, and of the other
-    candidates all, is the first stage's: both are calibrated."""
+    """What was learned, as far as its word counts, and for the rest what the base model says.
+
+    What was learned is the blend's logit for `rows`, and the first stage's for the others: both are
+    calibrated on the same lists. The base model's is the cosine by its own calibration.
+    """
     assert model.pairs is not None, "only a pair model chooses rows: a bug"
     assert judged.logits is not None, "rows are chosen where there is a query: a bug"
     blend = model.pairs.blend
     known = evidence(search, judged, rows, blend.features)
     taste = model.calibration.slope * judged.taste[rows]
     logits = judged.logits.copy()
-    said = taste + blend.logits(pair_logits, known.cosine, known.engine_share, known.features)
-    logits[rows] = share * said + (1.0 - share) * logits[rows]
+    logits[rows] = taste + blend.logits(
+        pair_logits, known.cosine, known.engine_share, known.features
+    )
+    if share < 1.0:
+        assert blend.beyond is not None, "without what stands beyond a share is 1: a bug"
+        untrained = blend.beyond.logits(judged.cosine + judged.taste)
+        logits = share * logits + (1.0 - share) * untrained
     return replace(judged, logits=logits, pair_count=len(rows), pair_share=share)

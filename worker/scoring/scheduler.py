@@ -145,7 +145,6 @@ class Scheduler:
                 if batch and work + fresh + pairs > self._settings.batch_texts:
                     break
                 work += fresh + pairs
-                self._telemetry.pairs.inc(pairs)
                 self._telemetry.vectors.labels("no").inc(fresh)
                 self._telemetry.vectors.labels("yes").inc(len(wanted) - fresh)
                 batch.append(waiting)
@@ -162,6 +161,10 @@ class Scheduler:
         score, rank = laps["score"] - laps["start"], laps["rank"] - laps["score"]
         self._telemetry.stage_seconds.labels("score").observe(score)
         self._telemetry.stage_seconds.labels("rank").observe(rank)
+        for search, ranked in zip(searches, lists, strict=True):
+            if pair_count(search, model):
+                self._telemetry.pairs.inc(ranked.pair_count)
+                self._telemetry.pair_share.observe(ranked.pair_share)
         timing = TimingMs(queue=laps["start"], score=_ms(score), rank=_ms(rank))
         return [msgspec.structs.replace(ranked, timing_ms=timing) for ranked in lists]
 
