@@ -34,7 +34,9 @@ from training.rounds import Round
 from training.service import zero_shot
 from training.teach import ModelSettings
 from worker.ranking.bundled import Bundled
+from worker.ranking.join import Dials, Tables, join
 from worker.ranking.model import Model, Reading
+from worker.ranking.rerank import rerank
 
 DIALS: Final = (0.0, 0.1, 0.2, 0.3, 0.5)
 METHOD: Final = "facets"
@@ -48,6 +50,7 @@ def main() -> None:
     """Train what is not trained yet, then show everything."""
     options = _parser().parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    _claim(options)
     cells = options.out / "cells.jsonl"
     sets = {name: worth_measuring(read_set(name, options.data), SETS[name].fewest) for name in SETS}
     base = side(zero_shot(_config(options, 0, 0.0), _say)).model
@@ -60,7 +63,17 @@ def main() -> None:
         if options.peer:
             found = json.loads((Path(options.peer.format(seed=seed)) / "scores.json").read_text())
             _keep(cells, seed, PEER, lambda: _peer(sets, base, found["scores"]))  # noqa: B023
-    _show([json.loads(line) for line in cells.read_text().splitlines()], options.plot)
+    _show(_read(cells), options.plot)
+
+
+def _claim(options: argparse.Namespace) -> None:
+    """Note what the folder belongs to; another recipe or base in it would show old numbers."""
+    asked = json.dumps({"base": str(options.base), "steps": options.steps, "set": options.set})
+    note = options.out / "run.json"
+    if not note.exists():
+        note.write_text(asked)
+    elif note.read_text() != asked:
+        raise SystemExit(f"{note}: {note.read_text()}, asked for {asked}: give another --out")
 
 
 def _named(alpha: float) -> str:
@@ -75,7 +88,16 @@ def _learned(options: argparse.Namespace, seed: int, alpha: float, sets: Sets, b
     one = Round(options.out / (f"seed-{seed}" + (f"-alpha-{alpha:g}" if alpha else "")))
     model = Bundled(pipeline.taught(config, one, lesson, base, None, _say))
     _say(f"{_named(alpha)}, seed {seed}: {pipeline.trained_result(one).seconds / 60:.1f} minutes")
+    for name, queries in sets.items():
+        _say(
+            f"{name}: the pair model's word counts by {_mean_share(queries, model):.2f} in the mean"
+        )
     yield from _served(sets, model, _named(alpha))
+
+
+def _mean_share(queries: Sequence[GradedQuery], model: Model) -> float:
+    lists = rerank([join(query.event, Tables(), Dials()) for query in queries], model)
+    return float(np.mean([one.pair_share for one in lists]))
 
 
 def _served(sets: Sets, model: Model, order: str) -> Runs:
@@ -124,8 +146,7 @@ def _train(data: Path) -> list[LabelledList]:
 
 def _keep(cells: Path, seed: int, order: str, make: Callable[[], Runs]) -> None:
     """All lines of an order's seed at once, where they are not there: a killed one leaves none."""
-    known = [json.loads(line) for line in cells.read_text().splitlines()] if cells.exists() else []
-    if any((cell["seed"], cell["order"]) == (seed, order) for cell in known):
+    if any((cell["seed"], cell["order"]) == (seed, order) for cell in _read(cells)):
         return
     about = {"seed": seed, "commit": commit(), "machine": machine()}
     lines = [
@@ -144,39 +165,52 @@ def _keep(cells: Path, seed: int, order: str, make: Callable[[], Runs]) -> None:
         stream.write("".join(line + "\n" for line in lines))
 
 
+def _read(cells: Path) -> list[dict[str, Any]]:
+    """The finished lines; one that a kill cut short is dropped, and made anew."""
+    if not cells.exists():
+        return []
+    whole = [line for line in cells.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
+    cells.write_bytes(b"".join(whole))
+    return [json.loads(line) for line in whole]
+
+
 def _show(cells: Sequence[Mapping[str, Any]], plot: Path | None) -> None:
     """Means over seeds, and their changes from the zero-shot order, with intervals over queries."""
     tables = {}
     for name in dict.fromkeys(cell["set"] for cell in cells):
-        groups: dict[tuple[str, float | None], list[Any]] = {}
+        groups: dict[tuple[str, float | None], dict[int, Any]] = {}
         for cell in cells:
             if cell["set"] == name:
-                groups.setdefault((cell["order"], cell["dial"]), []).append(cell["values"])
-        runs = {at: Run(*at, np.mean(np.array(of, float), axis=0)) for at, of in groups.items()}
+                at = (cell["order"], cell["dial"])
+                groups.setdefault(at, {})[cell["seed"]] = np.array(cell["values"], float)
+        runs = {at: Run(*at, np.mean([*of.values()], axis=0)) for at, of in groups.items()}
         plain = runs[ZERO_SHOT, 0.0]
         tables[name] = [evaluate.summary(run, plain, 0) for run in runs.values()]
         print(report.markdown(name, len(plain.values), tables[name]), end="\n\n")
         for order, dial in groups:
             if order.startswith("trained") and dial == 0.0 and (PEER, None) in groups:
-                both = min(len(groups[order, dial]), len(groups[PEER, None]))
-                found = _apart(groups[order, dial][:both], groups[PEER, None][:both])
-                print(f"{order} minus {PEER}, nDCG@10, {both} seeds: {found}\n")
+                print(f"{order} {_apart(groups[order, dial], groups[PEER, None])}\n")
     if plot:
         report.plot(tables, plot)
 
 
-def _apart(ours: Sequence[Any], peers: Sequence[Any]) -> str:
+def _apart(ours: Mapping[int, Any], peers: Mapping[int, Any]) -> str:
     """Seeds paired, then queries."""
-    change = np.mean(np.array(ours, float) - np.array(peers, float), axis=0)[:, 0]
+    both = sorted(ours.keys() & peers.keys())
+    change = np.mean([ours[seed] - peers[seed] for seed in both], axis=0)[:, 0]
     found = evaluate.interval(change, 0)
-    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    numbers = f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    return f"minus {PEER}, nDCG@10, seeds {both}: {numbers}"
 
 
 def _config(options: argparse.Namespace, seed: int, alpha: float) -> Config:
     said: dict[str, Any] = {"seed": seed, "max_steps": options.steps, "diversity_weight": alpha}
     for pair in options.set:
         name, _, value = pair.partition("=")
-        said[name] = json.loads(value) if value[:1] in '0123456789"[ntf-' else value
+        try:
+            said[name] = json.loads(value)
+        except ValueError:  # a word
+            said[name] = value
     work = str(options.out)
     return Config(
         work=work,
