@@ -70,6 +70,7 @@ def _trained(order: Order, adapter: Path, folder: Path, events: list[GradedEvent
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         unsealed = Path(temporary) / "draft"
         draft(trained, unsealed, say)
+        say("what it learned from is not known here: its word counts in every list")
         return finish(unsealed, folder, _fitted(unsealed, events, say))
 
 
