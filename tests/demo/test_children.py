@@ -1,6 +1,7 @@
 """The children of the demo: found, checked, and gone when they should be."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def test_the_packaged_base_model_is_checked_by_its_digest(
     (package / "__init__.py").touch()
     (package / "model" / "model.safetensors").write_bytes(b"not the weights")
     monkeypatch.delenv("PRISMRANK_BASE", raising=False)
+    monkeypatch.delitem(sys.modules, children.BASE_PACKAGE, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(BadSetting, match="expected 53aa5117"):
         children.base_model()
