@@ -75,3 +75,8 @@ def begin(root: Path, base: Path, change: Callable[[Config], Config] = lambda on
     config = change(tiny.config(root, base))
     file = tiny.write_config(root / "config.toml", config)
     return Made(root, config, file, tiny.write_graded(root / "graded.jsonl", tiny.queries()))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_base(tmp_path_factory.mktemp("base") / "bert", "bert")

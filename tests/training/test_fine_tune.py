@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,170 +22,17 @@ from export.trained import read_trained
 from tests.export.models import save_base
 from tests.factories import joined
 from tests.training.lists import CATEGORIES, labelled_list, labelled_lists, vectors_of
+from tests.training.tuned import SMALL, silent, tuned
 from training.batches import judging
 from training.checkpoints import best_step
 from training.dataset import LabelledList
-from training.fine_tune import Trained, fine_tune
+from training.fine_tune import fine_tune
 from training.model import RankingModel
 from training.recipe import Recipe
 from training.sheets import Words, tokenised
 from training.trainer import TrainingFailed, judged
 from training.tuning import BadRecipe
 from worker.ranking.model import Doubles
-
-ROOT = Path(__file__).parents[2]
-SMALL: dict[str, Any] = {
-    "pairs_per_step": 8,
-    "max_list": 4,
-    "checkpoint_steps": 4,
-    "log_steps": 2,
-    "evaluate_steps": 5,
-    "learning_rate": 1e-3,
-    "threads": 1,
-    "seed": 3,
-}
-RUNS = {
-    "bce": {},
-    "listnet, summed, with dropout of fields": {
-        "loss": "listnet",
-        "diversity_weight": 0.3,
-        "field_dropout": 0.3,
-    },
-    "lambda, pareto, frozen, sgd": {
-        "loss": "lambda",
-        "combine": "pareto",
-        "diversity_weight": 0.3,
-        "tuning": "frozen",
-        "optimiser": "sgd",
-    },
-    "lora, chebyshev, stopping early": {
-        "tuning": "lora",
-        "combine": "chebyshev",
-        "diversity_weight": 0.5,
-        "patience": 2,
-        "epochs": 3,
-    },
-}
-CHILD = """
-import json, sys
-from pathlib import Path
-from tests.training.test_fine_tune import tuned
-from functools import partial
-tuned(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), partial(print, flush=True))
-"""
-
-
-def silent(_line: str) -> None:
-    """Nobody listens."""
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_base(tmp_path_factory.mktemp("base") / "bert", "bert")
-
-
-def tuned(dials: dict[str, Any], base: Path, out: Path, say: Any = silent) -> Trained:
-    """One small run; the same in any process."""
-    train, dev = labelled_lists(50), labelled_lists(12, first=1000)
-    recipe = msgspec.convert({**SMALL, **dials}, Recipe)
-    vectors = vectors_of([*train, *dev], queries=True)
-    return fine_tune(recipe, base, train, dev, vectors, CATEGORIES, out, say)
-
-
-def weights(trained: Trained) -> dict[str, torch.Tensor]:
-    folder = Path(trained.folder)
-    return load_file(folder / "model.safetensors") | {
-        f"category.{name}": each
-        for name, each in load_file(folder / "category.safetensors").items()
-    }
-
-
-def start_child(dials: dict[str, Any], base: Path, out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", CHILD, json.dumps(dials), str(base), str(out)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def assert_same(resumed: Trained, whole: Trained) -> None:
-    assert resumed.losses == whole.losses
-    assert (resumed.steps, resumed.best_step) == (whole.steps, whole.best_step)
-    expected, found = weights(whole), weights(resumed)
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-@pytest.mark.parametrize("name", ["bce", "lora, chebyshev, stopping early"])
-def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(
-    base: Path, tmp_path: Path, name: str
-) -> None:
-    dials = RUNS[name]
-    whole = tuned(dials, base, tmp_path / "whole")
-    out = tmp_path / "killed"
-    chance = random.Random(5)
-    for line in (chance.randrange(3, 8), chance.randrange(2, 6)):
-        child = start_child(dials, base, out)
-        assert child.stdout is not None
-        heard = [child.stdout.readline() for _ in range(line)]  # then somewhere in what follows
-        child.send_signal(signal.SIGKILL)
-        _, errors = child.communicate()
-        assert child.returncode in (-signal.SIGKILL, 0), errors.decode()
-        assert any(b"step" in each for each in heard)
-    assert_same(tuned(dials, base, out), whole)
-
-
-def kept_at(step: int, base: Path, out: Path, dials: dict[str, Any]) -> None:
-    """A run's folder as a kill would leave it after the checkpoint of `step`."""
-
-    class Killed(BaseException):
-        pass
-
-    def say(line: str) -> None:
-        if line.startswith(f"step {step + 2} "):
-            raise Killed
-
-    with pytest.raises(Killed):
-        tuned(dials, base, out, say)
-    assert (out / f"checkpoint-{step}").is_dir()
-
-
-@pytest.mark.parametrize("dials", RUNS.values(), ids=RUNS)
-def test_every_kind_of_run_goes_on_from_its_checkpoint(
-    base: Path, tmp_path: Path, dials: dict[str, Any]
-) -> None:
-    whole = tuned(dials, base, tmp_path / "whole")
-    kept_at(8, base, tmp_path / "cut", dials)
-    assert_same(tuned(dials, base, tmp_path / "cut"), whole)
-
-
-def test_a_checkpoint_that_is_half_written_is_never_used(base: Path, tmp_path: Path) -> None:
-    whole = tuned({}, base, tmp_path / "whole")
-    out = tmp_path / "killed"
-    kept_at(8, base, out, {})
-    for half in ("checkpoint-99", ".part"):
-        (out / half).mkdir()
-        (out / half / "model.safetensors").write_bytes(b"half of it")
-    heard: list[str] = []
-    resumed = tuned({}, base, out, heard.append)
-    assert "going on from checkpoint-8" in heard
-    assert resumed.losses == whole.losses
-    assert not (out / ".part").exists()
-
-
-def test_a_finished_run_is_not_run_again(base: Path, tmp_path: Path) -> None:
-    first = tuned({}, base, tmp_path / "run")
-    heard: list[str] = []
-    assert tuned({}, base, tmp_path / "run", heard.append) == first
-    assert not any(line.startswith("step") for line in heard)
-
-
-def test_a_folder_that_was_begun_with_other_arguments_is_refused(
-    base: Path, tmp_path: Path
-) -> None:
-    tuned({"max_steps": 2}, base, tmp_path / "run")
-    with pytest.raises(TrainingFailed, match=r"begun with another .*\(recipe\)"):
-        tuned({"max_steps": 3}, base, tmp_path / "run")
 
 
 def test_the_seed_alone_decides(base: Path, tmp_path: Path) -> None:
