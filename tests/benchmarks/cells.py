@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +15,13 @@ from worker.ranking.model import Doubles
 
 ZERO_SHOT: Final = "zero-shot"
 FULL: Final = "full"
+ASKED: Final = "asked"  # the set of the train queries; all others are of dev queries
 
 
 class Cell(Struct, frozen=True, kw_only=True):
-    """What one arm came to in one round; `ndcg` is of each dev query, in one order for all."""
+    """What one arm came to in one round; `ndcg` is of each query of a set, in one order for all."""
 
+    seed: int
     arm: str
     round: int
     ndcg: dict[str, list[float]]
@@ -36,47 +38,57 @@ def read_cells(path: Path) -> list[Cell]:
         return []
     lines = path.read_bytes().splitlines(keepends=True)
     whole = [line for line in lines if line.endswith(b"\n")]
-    path.write_bytes(b"".join(whole))
+    if whole != lines:
+        path.write_bytes(b"".join(whole))
     return [msgspec.json.decode(line, type=Cell) for line in whole]
 
 
-def rows(cells: Mapping[tuple[str, int], Cell]) -> list[dict[str, Any]]:
-    """Of each cell: nDCG@10 of each set, the gain over zero-shot and the share of the full gain
-    with their 95 % intervals, all queries counting once, and the error of examination."""
-    zero, best = together(cells[ZERO_SHOT, 0]), together(cells[FULL, 0])
+def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Of each arm and round, over the seeds that have it: nDCG@10 of each set, the gain over
+    zero-shot and the share of the full gain, of dev queries (all counting once) and of asked ones,
+    with 95 % intervals, and the worst error of examination."""
+    known = {(cell.seed, cell.arm, cell.round): cell for cell in cells}
     found = []
-    for cell in cells.values():
-        gain, share = estimates(together(cell) - zero, best - zero)
-        found.append(
-            {
-                "arm": cell.arm,
-                "round": cell.round,
-                **{name: round(float(np.mean(each)), 4) for name, each in cell.ndcg.items()},
-                "gain": gain,
-                "share of full": "" if cell.arm == ZERO_SHOT else share,
-                "worst theta": "" if cell.worst is None else f"{cell.worst:.3f}",
-                "clicks": cell.clicks,
-                "seconds": cell.seconds,
-            }
-        )
+    for arm, number in dict.fromkeys((cell.arm, cell.round) for cell in cells):
+        of = [cell for cell in cells if (cell.arm, cell.round) == (arm, number)]
+        zeros = [known[cell.seed, ZERO_SHOT, 0] for cell in of]
+        fulls = [known[cell.seed, FULL, 0] for cell in of if (cell.seed, FULL, 0) in known]
+        row: dict[str, Any] = {"arm": arm, "round": number, "seeds": len(of)}
+        for name in of[0].ndcg:
+            row[name] = round(float(np.mean([cell.ndcg[name] for cell in of])), 4)
+        for asked in (False, True):
+            zero = together(zeros, asked)
+            gains = together(of, asked) - zero
+            whole = together(fulls, asked) - zero if len(fulls) == len(of) else None
+            gain, share = estimates(gains, whole)
+            row["gain, asked" if asked else "gain, dev"] = gain
+            row["share, asked" if asked else "share, dev"] = "" if arm == ZERO_SHOT else share
+        errors = [cell.worst for cell in of if cell.worst is not None]
+        row["worst theta"] = f"{max(errors):.4f}" if errors else ""
+        row["clicks"] = round(float(np.mean([cell.clicks for cell in of])))
+        row["seconds"] = round(float(np.mean([cell.seconds for cell in of])))
+        found.append(row)
     return found
 
 
-def together(cell: Cell) -> Doubles:
-    """[queries] the nDCG of the dev queries of all sets."""
-    return np.concatenate([np.array(each) for each in cell.ndcg.values()])
+def together(cells: Sequence[Cell], asked: bool) -> Doubles:
+    """[queries] the nDCG of the queries that were asked, or of all dev queries; over seeds."""
+    by_seed = [
+        np.concatenate([each for name, each in cell.ndcg.items() if (name == ASKED) == asked])
+        for cell in cells
+    ]
+    means: Doubles = np.mean(by_seed, axis=0)
+    return means
 
 
-def estimates(gains: Doubles, of: Doubles) -> tuple[str, str]:
+def estimates(gains: Doubles, of: Doubles | None) -> tuple[str, str]:
     """The mean of paired gains, and their share of those of `of`, with percentile intervals from a
     bootstrap over queries (Efron & Tibshirani 1993, chapter 13)."""
     drawn = np.random.default_rng(0).integers(len(gains), size=(RESAMPLES, len(gains)))
-    means, wholes = gains[drawn].mean(axis=1), of[drawn].mean(axis=1)
-    whole = of.mean()
+    means = gains[drawn].mean(axis=1)
     low, high = np.percentile(means, (2.5, 97.5))
-    least, most = np.percentile(means / wholes, (2.5, 97.5))
-    share = gains.mean() / whole if whole else np.nan
-    return (
-        f"{gains.mean():+.4f} [{low:+.4f}, {high:+.4f}]",
-        f"{share:.2f} [{least:.2f}, {most:.2f}]",
-    )
+    gain = f"{gains.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+    if of is None or not of.mean():
+        return gain, ""
+    least, most = np.percentile(means / of[drawn].mean(axis=1), (2.5, 97.5))
+    return gain, f"{gains.mean() / of.mean():.2f} [{least:.2f}, {most:.2f}]"

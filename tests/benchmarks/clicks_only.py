@@ -5,11 +5,13 @@ place k of ten with chance 1/k, and click by grade, with 10 % noise (`worker.sho
 shows the zero-shot lists; each round joins all clicks so far, estimates examination from the swaps
 of exploration, turns clicks into grades, fine-tunes the base model on them, and its model shows
 the next round's lists. `debiased` counts clicks per examination, `naive` per impression; `full` is
-the same training on the grades themselves. All are judged on human labels of the dev parts.
+the same training on the grades themselves. All are judged on human labels: of the dev parts, and
+of the train queries that were `asked`, whose clicks are signs of labels that only `full` saw.
 
     python -m tests.benchmarks.clicks_only --data DIR --base DIR --work DIR --out FILE [--json]
 
 Each finished cell is a line of FILE, and a stage's result a folder of --work: a killed run goes on.
+Other processes may run other seeds beside it, or other arms of a seed whose zero-shot is there.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +31,7 @@ from msgspec.structs import replace
 
 from export.build import Order, build
 from export.session import open_session
-from tests.benchmarks.cells import FULL, ZERO_SHOT, Cell, read_cells, rows
+from tests.benchmarks.cells import ASKED, FULL, ZERO_SHOT, Cell, read_cells, rows
 from tests.benchmarks.measuring import show
 from training import pipeline, teach
 from training.columns import columns, words
@@ -49,21 +51,23 @@ from training.visitors import Graded
 from worker.events import RankedList, SearchEvent
 from worker.ranking.bundled import Bundled
 from worker.ranking.join import Dials
+from worker.ranking.metrics import ndcg
 from worker.ranking.model import Model
 
 JUDGED: Final = ("crowdflower", "home_depot")
 KEPT: Final = 0.1  # of the queries, for the blend: as many clicks or grades are not trained on
 SAMPLED: Final = "sampled "  # salts of two hashes that know nothing of each other
 SPLIT: Final = "kept "
-ARMS: Final = ("debiased", "naive")
 ESTIMATORS: Final = {"debiased": "ratio", "ips": "ips", "naive": "naive"}
+ARMS: Final = (FULL, *ESTIMATORS)
 Lists = dict[str, RankedList]  # by the words of the query
 
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """What all cells share."""
+    """What all cells of a seed share."""
 
+    seed: int
     train: Sequence[GradedQuery]
     dev: Mapping[str, Sequence[GradedQuery]]
     settings: SimulateSettings
@@ -98,13 +102,31 @@ class Lab:
         searches = [replace(query.event, k=self.settings.page) for query in self.train]
         return {words(each.user_query): each for each in rank(searches)}
 
-    def judged(self, model: Model) -> dict[str, list[float]]:
-        """nDCG@10 of each dev query at dial 0, by human labels."""
-        found = {}
+    def judged(self, model: Model, lists: Lists) -> dict[str, list[float]]:
+        """nDCG@10 of each query at dial 0, by human labels: of the train queries, which have these
+        lists, and of the dev queries."""
+        found = {ASKED: [_ndcg(query, lists) for query in worth_measuring(self.train)]}
         for name, queries in self.dev.items():
             run = served(judge(queries, model), model, "facets", 0.0)
             found[name] = run.values[:, 0].tolist()
         return found
+
+    def cell(self, arm: str, number: int, model: Model) -> Cell:
+        """What a model came to; its lists are kept, for the round after it."""
+        self.say(f"{arm} {number}, seed {self.seed}: ranking the train queries")
+        path = self._lists(arm, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lists = self.lists(model)
+        part = path.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode(lists))
+        part.replace(path)
+        return Cell(seed=self.seed, arm=arm, round=number, ndcg=self.judged(model, lists))
+
+    def kept_lists(self, arm: str, number: int) -> Lists:
+        return msgspec.json.decode(self._lists(arm, number).read_bytes(), type=Lists)
+
+    def _lists(self, arm: str, number: int) -> Path:
+        return self.work / "lists" / f"{arm}-{number}.json"
 
     def learned(self, cell: Round, lists: Sequence[LabelledList]) -> Model:
         """The base model, fine-tuned on graded lists and exported; its blend fitted on a tenth."""
@@ -112,40 +134,48 @@ class Lab:
         return Bundled(pipeline.taught(self.config, cell, lesson, self.base, None, self.say))
 
 
+def _ndcg(query: GradedQuery, lists: Lists) -> float:
+    gains, page = query.gains(), lists[words(query.event.user_query)].items
+    return ndcg([gains[item.item_id] for item in page], list(gains.values()))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cells that are not there yet, then show what all came to."""
     options = _parser().parse_args(arguments)
-    cells = {(cell.arm, cell.round): cell for cell in read_cells(options.out)}
-    for cell in missing(options, cells):
-        cells[cell.arm, cell.round] = cell
-        with options.out.open("ab") as lines:
-            lines.write(msgspec.json.encode(cell) + b"\n")
-    show(rows(cells), as_json=options.json)
+    cells = {(cell.seed, cell.arm, cell.round): cell for cell in read_cells(options.out)}
+    for seed in options.seeds:
+        for cell in missing(make_lab(options, seed), options, cells):
+            cells[cell.seed, cell.arm, cell.round] = cell
+            with options.out.open("ab") as lines:
+                lines.write(msgspec.json.encode(cell) + b"\n")
+    show(rows(read_cells(options.out)), as_json=options.json)
     return 0
 
 
-def missing(options: argparse.Namespace, cells: Mapping[tuple[str, int], Cell]) -> Iterable[Cell]:
+def missing(
+    lab: Lab, options: argparse.Namespace, cells: Collection[tuple[int, str, int]]
+) -> Iterable[Cell]:
     """The cells that are wanted and not there, in an order in which each finds what it needs."""
-    lab = make_lab(options)
-    if (ZERO_SHOT, 0) not in cells:
-        yield timed(partial(zero_shot, lab))
-    if (FULL, 0) not in cells:
-        yield timed(partial(full, lab))
+    wanted = {(ZERO_SHOT, 0): partial(zero_shot, lab)}
     for arm in options.arms:
-        for number in range(1, options.rounds + 1):
-            if (arm, number) not in cells:
-                yield timed(partial(by_clicks, lab, arm, number))
+        if arm == FULL:
+            wanted[FULL, 0] = partial(full, lab)
+        else:
+            for number in range(1, options.rounds + 1):
+                wanted[arm, number] = partial(by_clicks, lab, arm, number)
+    for (arm, number), make in wanted.items():
+        if (lab.seed, arm, number) not in cells:
+            yield timed(make)
 
 
 def zero_shot(lab: Lab) -> Cell:
     """The base model as it comes."""
-    return Cell(arm=ZERO_SHOT, round=0, ndcg=lab.judged(lab.base))
+    return lab.cell(ZERO_SHOT, 0, lab.base)
 
 
 def full(lab: Lab) -> Cell:
     """The same training on what the clicks are only signs of."""
-    model = lab.learned(Round(lab.work / "full"), labelled(lab.train))
-    return Cell(arm=FULL, round=0, ndcg=lab.judged(model))
+    return lab.cell(FULL, 0, lab.learned(Round(lab.work / FULL), labelled(lab.train)))
 
 
 def by_clicks(lab: Lab, arm: str, number: int) -> Cell:
@@ -155,12 +185,9 @@ def by_clicks(lab: Lab, arm: str, number: int) -> Cell:
     page = lab.settings.page
     found = estimate(table, ExaminationSettings(places=page))
     lists = weigh(joined, found, DebiasSettings(estimator=ESTIMATORS[arm]))  # type: ignore[arg-type]
-    model = lab.learned(Round(lab.work / f"{arm}-{number}"), lists)
-    write_lists(lab, arm, number + 1, model)
-    return Cell(
-        arm=arm,
-        round=number,
-        ndcg=lab.judged(model),
+    cell = lab.cell(arm, number, lab.learned(Round(lab.work / f"{arm}-{number}"), lists))
+    return replace(
+        cell,
         theta=found.theta,
         worst=worst(found, lab.settings),
         clicks=int(table.clicks.sum()),
@@ -170,24 +197,7 @@ def by_clicks(lab: Lab, arm: str, number: int) -> Cell:
 
 def shown(lab: Lab, arm: str, number: int) -> Lists:
     """The lists of a round: the zero-shot model's in the first, then those of the round before."""
-    path = lists_path(lab, arm, number)
-    if number == 1 and not path.exists():
-        write_lists(lab, arm, 1, lab.base)
-    return msgspec.json.decode(path.read_bytes(), type=Lists)
-
-
-def write_lists(lab: Lab, arm: str, number: int, model: Model) -> None:
-    lab.say(f"{arm}: ranking the train queries for round {number}")
-    path = lists_path(lab, arm, number)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(lab.lists(model)))
-    part.replace(path)
-
-
-def lists_path(lab: Lab, arm: str, number: int) -> Path:
-    """Round 1 is the same for all arms."""
-    return lab.work / "lists" / ("1.json" if number == 1 else f"{arm}-{number}.json")
+    return lab.kept_lists(ZERO_SHOT, 0) if number == 1 else lab.kept_lists(arm, number - 1)
 
 
 def worst(found: Examination, settings: SimulateSettings) -> float:
@@ -202,24 +212,26 @@ def timed(make: Callable[[], Cell]) -> Cell:
     return replace(make(), seconds=round(time.monotonic() - start, 1))
 
 
-def make_lab(options: argparse.Namespace) -> Lab:
+def make_lab(options: argparse.Namespace, seed: int) -> Lab:
     """Data, settings, and the zero-shot bundle of the base model."""
-    options.work.mkdir(parents=True, exist_ok=True)
+    work = options.work / f"seed-{seed}"
+    work.mkdir(parents=True, exist_ok=True)
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    built = Round(options.work).stage(
+    built = Round(work).stage(
         "zero-shot", lambda folder: build(Order(str(options.base), folder), say)
     )
     return Lab(
+        seed=seed,
         train=sample(options.data, options.home_depot),
         dev={
             name: worth_measuring(read_set(name, options.data, "dev"), SETS[name].fewest)
             for name in JUDGED
         },
         settings=SimulateSettings(
-            seed=options.seed,
+            seed=seed,
             visits=options.visits,
             page=10,
             explore=options.explore,
@@ -228,15 +240,13 @@ def make_lab(options: argparse.Namespace) -> Lab:
             impressions=False,
         ),
         config=Config(
-            work=str(options.work),
+            work=str(work),
             model=teach.ModelSettings(base=str(options.base), most_categories=0),
-            logs=LogSettings(url=f"{options.work}/logs"),
-            recipe=Recipe(
-                epochs=100, max_steps=options.steps, seed=options.seed, threads=options.threads
-            ),
+            logs=LogSettings(url=f"{work}/logs"),
+            recipe=Recipe(epochs=100, max_steps=options.steps, seed=seed, threads=options.threads),
         ),
         base=Bundled(open_session(built, device="cpu")),
-        work=options.work,
+        work=work,
         say=say,
     )
 
@@ -259,14 +269,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", type=Path, required=True, help="the folder of the base model")
     parser.add_argument("--work", type=Path, required=True, help="where stages leave their results")
     parser.add_argument("--out", type=Path, required=True, help="JSONL: a line a finished cell")
-    parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=[FULL, "debiased", "naive"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--visits", type=int, default=20_000, help="simulated searches a round")
     parser.add_argument("--explore", type=float, default=0.5, help="share of exploration")
     parser.add_argument("--home-depot", type=int, default=600, help="train queries of that set")
     parser.add_argument("--steps", type=int, default=300, help="of each fine-tuning, 32 pairs each")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of all chance")
     parser.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
     return parser
 
