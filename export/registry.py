@@ -96,12 +96,13 @@ class Registry:
     def rollback(self, alias: str = "live", *, reason: str) -> str:
         """Back to what the alias named before; twice goes back twice. Its digest."""
         trail: list[str] = []
-        for change in self.history():
-            if change.alias == _alias(alias):
-                if change.action == "rollback":
-                    trail.pop()
-                elif trail[-1:] != [change.digest]:
-                    trail.append(change.digest)
+        for change, moved in self._followed(_alias(alias)):
+            if not moved:
+                continue
+            if change.action == "rollback":
+                trail.pop()
+            elif trail[-1:] != [change.digest]:
+                trail.append(change.digest)
         if len(trail) < 2:
             raise RegistryError(f"alias {alias!r} names nothing from before to go back to")
         self.verify(trail[-2])
@@ -156,10 +157,23 @@ class Registry:
             action=action,
             reason=reason,
         )
+        last = self._followed(alias)[-1:]
+        begun = [(each.action, each.digest) for each, moved in last if not moved]
         # The history first: an alias that moved without a line in it could not be rolled back.
-        before = self._read(self._path(HISTORY)) or ""
-        self._write(self._path(HISTORY), before.encode() + msgspec.json.encode(change) + b"\n")
+        if begun != [(action, digest)]:
+            before = self._read(self._path(HISTORY)) or ""
+            self._write(self._path(HISTORY), before.encode() + msgspec.json.encode(change) + b"\n")
         self._write(self._path("aliases", alias), digest.encode() + b"\n")
+
+    def _followed(self, alias: str) -> list[tuple[Change, bool]]:
+        """The changes of an alias, and whether it moved: who was killed between the line and the
+        alias left it naming what it had named, as the line after it tells, or the alias now."""
+        told = [change for change in self.history() if change.alias == alias]
+        after = [*(change.previous for change in told[1:]), self._named_before(alias)]
+        return [
+            (change, change.digest == change.previous or named != change.previous)
+            for change, named in zip(told, after, strict=False)
+        ]
 
     def _named_before(self, alias: str) -> str | None:
         """What an alias names; None also where it is garbled, so that promoting mends it."""

@@ -55,7 +55,7 @@ def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
         fulls = [known[cell.seed, FULL, 0] for cell in of if (cell.seed, FULL, 0) in known]
         row: dict[str, Any] = {"arm": arm, "round": number, "seeds": len(of)}
         for name in of[0].ndcg:
-            row[name] = round(float(np.mean([cell.ndcg[name] for cell in of])), 4)
+            row[name] = f"{np.mean([cell.ndcg[name] for cell in of]):.4f}"
         for asked in (False, True):
             zero = together(zeros, asked)
             gains = together(of, asked) - zero

@@ -103,6 +103,49 @@ def test_two_rollbacks_go_back_twice_and_a_third_is_refused(
     assert registry.resolve("live") == one
 
 
+def test_a_promotion_that_was_killed_before_the_alias_moved_is_told_once(
+    registry: Registry, bundles: list[Path]
+) -> None:
+    one, two = (registry.publish(folder) for folder in bundles[:2])
+    registry.promote(one, reason="first")
+    registry.promote(two, reason="better")
+    overwrite(registry, "aliases/live", f"{one}\n".encode())
+    registry.promote(two, reason="better")
+    assert registry.resolve("live") == two
+    assert [change.digest for change in registry.history()] == [one, two]
+    registry.promote(two, reason="said again by a person")
+    assert [change.digest for change in registry.history()] == [one, two, two]
+
+
+def test_a_rollback_that_was_killed_before_the_alias_moved_goes_back_once(
+    registry: Registry, bundles: list[Path]
+) -> None:
+    one, two, three = (registry.publish(folder) for folder in bundles)
+    for digest in (one, two, three):
+        registry.promote(digest, reason="newer")
+    registry.rollback(reason="worse")
+    overwrite(registry, "aliases/live", f"{three}\n".encode())
+    assert registry.rollback(reason="worse") == two
+    assert registry.resolve("live") == two
+    assert [change.action for change in registry.history()] == 3 * ["promote"] + ["rollback"]
+    assert registry.rollback(reason="worse still") == one
+
+
+def test_what_never_moved_the_alias_is_not_gone_back_to(
+    registry: Registry, bundles: list[Path]
+) -> None:
+    one, two, three = (registry.publish(folder) for folder in bundles)
+    for digest in (one, two, three):
+        registry.promote(digest, reason="newer")
+    overwrite(registry, "aliases/live", f"{two}\n".encode())
+    assert (
+        registry.rollback(reason="the promotion of the third was killed, and the second is bad")
+        == one
+    )
+    registry.promote(three, reason="again")
+    assert registry.rollback(reason="bad too") == one
+
+
 def test_a_rollback_after_a_rollback_and_a_promotion_returns_to_what_served(
     registry: Registry, bundles: list[Path]
 ) -> None:
