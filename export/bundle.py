@@ -8,7 +8,8 @@ onnxruntime.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -26,6 +27,7 @@ FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 GOLDENS: Final = "goldens.npz"
 INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
+PAST_CHARS: Final = 80  # of an item that the user acted on: the items of the list need room too
 OUTPUTS: Final = {"encoder": ("vector", "category"), "model": ("relevance",)}  # by graph
 
 
@@ -51,10 +53,23 @@ class Template(Struct, frozen=True, kw_only=True):
     query_before: str = ""
     item_before: str = ""
     item: tuple[Segment, ...] = (Segment(field="title"),)
+    history: Annotated[int, Meta(ge=0)] = 0  # of the user's items, that stand behind the query
+    history_before: str = " | "
 
     def query(self, user_query: str) -> str:
         """The text of a query."""
         return self.query_before + user_query
+
+    def asked(self, user_query: str, past: Iterable[Mapping[str, Any]]) -> str:
+        """The text of a query and of the items that the user acted on, those that tell most first:
+        `history` of them at most, each by its first field, at most PAST_CHARS of it.
+
+        >>> Template(history=1).asked("boots", [{"title": "Trail shoe"}, {"title": "Sandal"}])
+        'boots | Trail shoe'
+        """
+        named = (str(fields.get(self.item[0].field) or "") for fields in past)
+        titles = [name[:PAST_CHARS] for name in islice(filter(str.strip, named), self.history)]
+        return "".join([self.query(user_query), *(self.history_before + each for each in titles)])
 
     def render(self, fields: Mapping[str, Any]) -> str:
         """The text of an item: its fields by name; absent (None or blank) ones give nothing.

@@ -82,6 +82,11 @@ def _what(manifest: Manifest) -> str:
             f"- A pair is the query after {pairs.query_before!r} and, after "
             f"{pairs.item_before!r}, the item's {_fields(pairs.item)}."
         )
+    if pairs is not None and pairs.history:
+        facts.append(
+            f"- Behind the query stand up to {pairs.history} items that the user acted on, each "
+            f"after {pairs.history_before!r}."
+        )
     if manifest.parent is not None:
         facts.append(f"- Parent: bundle `{manifest.parent}`.")
     for name, value in sorted((manifest.training or {}).items()):

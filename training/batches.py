@@ -88,14 +88,19 @@ class Steps(Dataset[Batch]):
         )
 
     def _read(self, epoch: int, index: int, rows: Rows) -> Sheet:
-        """The sheet, with some fields of its items left unread: the same in every run."""
+        """The sheet, with some fields of its items, or the user's past, left unread: the same in
+        every run."""
         sheet, recipe = self._sheets[index], self._recipe
-        first, *others = self._words.pair_template.item
+        whole = self._words.pair_template
+        first, *others = whole.item
         chance = np.random.default_rng((recipe.seed, epoch, index))
         kept = [each for each in others if chance.random() >= recipe.field_dropout]
-        if len(kept) == len(others):
+        past = whole.history
+        if past and sheet.labelled.search.history and chance.random() < recipe.field_dropout:
+            past = 0
+        if (len(kept), past) == (len(others), whole.history):
             return sheet
-        template = msgspec.structs.replace(self._words.pair_template, item=(first, *kept))
+        template = msgspec.structs.replace(whole, item=(first, *kept), history=past)
         texts = pair_texts(sheet.labelled.search, rows.tolist(), template)
         pairs = list(sheet.pairs)
         for row, tokens in zip(rows.tolist(), self._words.tokenizer(texts), strict=True):

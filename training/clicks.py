@@ -98,7 +98,8 @@ def _kind(one: ImpressionList) -> tuple[str, ...]:
 def _orders(
     lists: Sequence[ImpressionList], model: Model, items: Mapping[str, Item], config: Config
 ) -> list[tuple[str, ...]]:
-    """What `model` would have shown in each list's place, as deep as was shown."""
+    """What `model` would have shown in each list's place, as deep as was shown, to a user of whom
+    nothing is known: one order a search."""
     first = {_kind(one): one for one in reversed(lists)}
     dials = Dials(method=config.judge.method, diversity=config.judge.diversity)
     tables = Tables(catalogue=items)

@@ -81,6 +81,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     loop: LoopSettings = LoopSettings()
     simulate: SimulateSettings = SimulateSettings()
 
+    def __post_init__(self) -> None:
+        if self.model.history and self.debias.rows == "query":
+            raise ValueError(
+                f'model.history {self.model.history}: expected debias.rows "impression", for one'
+                " list a query has no user; or history 0"
+            )
+
     @property
     def digest(self) -> str:
         """The sha256 of what decides over a round's result."""

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from training.judgments import GradedQuery
-from worker.ranking.join import Dials, JoinedSearch, Tables, join
+from worker.ranking.join import Dials, JoinedSearch, join
 from worker.ranking.model import Doubles
 
 
@@ -39,7 +39,7 @@ def labelled(queries: Iterable[GradedQuery]) -> list[LabelledList]:
     """
     lists = []
     for query in queries:
-        search = join(query.event, Tables(), Dials())
+        search = join(query.event, query.tables, Dials())
         gains = query.gains()
         grades = np.array([gains[entry.item.item_id] for entry in search.entries])
         lists.append(LabelledList(search, grades, np.ones(len(grades))))
@@ -53,7 +53,8 @@ def graded(one: LabelledList) -> GradedQuery:
     rows = [row for row in range(len(counts)) if counts[row]]
     candidates = tuple(one.search.entries[row].item for row in rows)
     event = msgspec.structs.replace(one.search.event, candidates=candidates)
-    return GradedQuery(event, tuple(float(one.grades[row]) for row in rows))
+    grades = tuple(float(one.grades[row]) for row in rows)
+    return GradedQuery(event, grades, past=tuple(item for item, _ in one.search.history))
 
 
 def share_of(text: str, salt: str = "") -> float:

@@ -16,7 +16,7 @@ from rank_bm25 import BM25Okapi
 
 from training.judgments import GradedQuery
 from worker.ranking.diversify import METHODS
-from worker.ranking.join import Dials, JoinedSearch, Tables, join
+from worker.ranking.join import Dials, JoinedSearch, join
 from worker.ranking.judge import cosines
 from worker.ranking.metrics import alpha_ndcg, ild, ndcg, s_recall
 from worker.ranking.model import Doubles, Model, Vector
@@ -180,7 +180,7 @@ def interval(values: Doubles, seed: int) -> Estimate:
 
 def _joined(query: GradedQuery, dials: Dials) -> JoinedSearch:
     event = msgspec.structs.replace(query.event, k=DEPTH, offset=None, policy=None)
-    return join(event, Tables(), dials, diversity=dials.diversity)
+    return join(event, query.tables, dials, diversity=dials.diversity)
 
 
 def _measured(judged: Sequence[Judged], orders: Iterable[Sequence[str]]) -> Doubles:

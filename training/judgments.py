@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from worker import codec
 from worker.errors import BadMessage, Invalid, PrismrankError
-from worker.events import Candidate, SearchEvent
+from worker.events import Candidate, Item, SearchEvent
+from worker.ranking.join import Tables
 
 RELEVANT: Final = 2 / 3  # a mean that is stored as 2.33 of 1 to 3 falls just short
 NO_CATEGORY: Final = "other"
@@ -32,11 +33,20 @@ class BadJudgments(PrismrankError):
 
 @dataclass(frozen=True, slots=True)
 class GradedQuery:
-    """A query, its candidates, and what people made of each; `split` as its source had it."""
+    """A query, its candidates, and what people made of each; `split` as its source had it.
+
+    `past` are the items that the event's history names: a user's taste is judged with the list.
+    """
 
     event: SearchEvent
     grades: tuple[float, ...]
     split: str = ""
+    past: tuple[Item, ...] = ()
+
+    @property
+    def tables(self) -> Tables:
+        """What the event is joined with."""
+        return Tables(catalogue={item.item_id: item for item in self.past})
 
     def subtopics(self) -> dict[str, frozenset[str]]:
         """Of each candidate, the brand and the category; none where it is not relevant enough."""

@@ -92,7 +92,12 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_tokens: Annotated[int, Meta(ge=8, description="a longer pair's item is cut")] = 128
     field_dropout: Annotated[
         float,
-        Meta(ge=0, lt=1, description="chance that a list is read without a field, the first kept"),
+        Meta(
+            ge=0,
+            lt=1,
+            description="chance that a list is read without a field (the first is kept), or "
+            "without the user's past",
+        ),
     ] = 0.0
 
     patience: Annotated[

@@ -54,6 +54,15 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = ("title",)
     separator: Annotated[str, Meta(description="between the fields of an item")] = " | "
     query_before: Annotated[str, Meta(description="before the query, in a pair")] = ""
+    history: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="items that the user acted on, by their first field, that the pair model "
+            'reads behind the query; a round learns them with `debias.rows = "impression"`',
+        ),
+    ] = 0
+    history_before: Annotated[str, Meta(description="before each of them")] = " | "
     item_before: Annotated[
         str, Meta(description='before the item, in a pair; a causal model wants one, "\\nItem: "')
     ] = ""
@@ -77,6 +86,8 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return Template(
             query_before=self.query_before,
             item_before=self.item_before,
+            history=self.history,
+            history_before=self.history_before,
             item=(
                 Segment(field=first),
                 *(Segment(field=name, before=self.separator) for name in others),

@@ -127,7 +127,9 @@ def brier(queries: Sequence[GradedQuery], model: Model) -> Doubles:
     """[queries] the mean squared difference of P(relevant) and grade (Brier 1950)."""
     searches = [
         join(
-            msgspec.structs.replace(query.event, k=None, offset=None), Tables(), Dials(diversity=0)
+            msgspec.structs.replace(query.event, k=None, offset=None),
+            query.tables,
+            Dials(diversity=0),
         )
         for query in queries
     ]

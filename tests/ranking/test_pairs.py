@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.bundle import Calibration, Curve
+from export.bundle import PAST_CHARS, Calibration, Curve, Template
 from export.domain import Domain, fit_normal
 from tests.factories import PairOverlap, candidate, catalogue, event, joined, random_search
 from worker import codec
@@ -20,6 +20,7 @@ from worker.ranking.judge import first_stage
 from worker.ranking.model import TokenBudget
 from worker.ranking.pairs import evidence, pair_count
 from worker.ranking.rerank import fall_back, needed, read, rerank
+from worker.ranking.text import pair_texts
 from worker.scoring.overlap import Overlap
 
 SEEDS = st.integers(0, 10_000)
@@ -172,6 +173,40 @@ def test_an_empty_query_has_no_pairs(query: str) -> None:
     model = PairOverlap()
     assert ranked(search, model).pair_count == pair_count(joined(search), model) == 0
     assert model.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("most", "personalise", "expected"),
+    [
+        (0, None, "red shoe"),
+        (1, None, "red shoe > wool hat"),
+        (3, None, "red shoe > wool hat > rain coat"),
+        (3, False, "red shoe"),
+    ],
+)
+def test_a_pair_tells_what_the_user_acted_on_what_tells_most_first(
+    most: int, personalise: bool | None, expected: str
+) -> None:
+    known = {"a": "rain coat", "b": "wool hat", "c": " "}
+    items = {item_id: Item(item_id=item_id, title=title) for item_id, title in known.items()}
+    done = [("a", "click"), ("b", "purchase"), ("c", "purchase"), ("unknown", "purchase")]
+    entries = tuple(HistoryEntry(item_id=item_id, action_name=name) for item_id, name in done)
+    search = joined(
+        event(
+            [candidate("i", title="boot")],
+            user_query="red shoe",
+            history=entries,
+            personalise=personalise,
+        ),
+        Tables(catalogue=items),
+    )
+    template = Template(history=most, history_before=" > ")
+    assert pair_texts(search, [0], template) == [(expected, "boot")]
+
+
+def test_of_what_the_user_acted_on_no_more_is_told_than_leaves_room_for_the_item() -> None:
+    asked = Template(history=1).asked("boots", [{"title": "x" * 1000}])
+    assert asked == "boots | " + "x" * PAST_CHARS
 
 
 def test_a_model_without_pairs_reads_none() -> None:

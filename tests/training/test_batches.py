@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from hypothesis import strategies as st
 from export.bundle import Segment, Template
 from export.tokenizer import PairTokenizer
 from tests.export.models import save_base
+from tests.factories import joined
 from tests.training.lists import CATEGORIES, labelled_list, labelled_lists, vectors_of
 from training.batches import Steps, collate, judging, plan
 from training.dataset import LabelledList
 from training.recipe import Recipe
 from training.sheets import Sheet, Words, digest, tokenised
+from worker.events import HistoryEntry, Item
+from worker.ranking.join import Tables
 
 SMALL: dict[str, Any] = {"pairs_per_step": 8, "max_list": 3}
 FIELDS = Template(item=(Segment(field="title"), Segment(field="brand", before=" by ")))
@@ -148,6 +152,30 @@ def test_every_field_but_the_first_is_dropped_now_and_then(base: Path) -> None:
     bare = words(base, lists, Template())
     titles = Steps(tokenised(lists, bare), bare, Recipe(field_dropout=0.5, **SMALL), typed=True)
     assert letters(titles) == letters(Steps(tokenised(lists, bare), bare, Recipe(**SMALL), True))
+
+
+def test_the_users_past_is_dropped_now_and_then(base: Path) -> None:
+    items = {"liked": Item(item_id="liked", title="wool hat")}
+    done = (HistoryEntry(item_id="liked", action_name="purchase"),)
+    lists = []
+    for one in (labelled_list(n, 4, user_query="red shoe", history=done) for n in range(40)):
+        search = joined(one.search.event, Tables(catalogue=items))
+        lists.append(replace(one, search=search))
+    known = words(base, lists, Template(history=1))
+    sheets = tokenised(lists, known)
+    steps = Steps(sheets, known, Recipe(field_dropout=0.5, **SMALL), typed=True)
+    widths = [int(row.sum()) for n in range(len(steps)) for row in steps[n].attention_mask]
+    with_past, without = (
+        [
+            int(width)
+            for sheet in tokenised(lists, words(base, lists, each))
+            for width in sheet.widths
+        ]
+        for each in (Template(history=1), Template())
+    )
+    assert sum(without) < sum(widths) < sum(with_past)
+    told = (sum(widths) - sum(without)) / (sum(with_past) - sum(without))
+    assert 0.3 < told < 0.7
 
 
 def test_a_run_is_as_long_as_its_epochs_or_its_steps(base: Path, sheets: list[Sheet]) -> None:

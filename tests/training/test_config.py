@@ -64,6 +64,14 @@ def test_each_wrong_field_is_named_with_what_was_expected(
         read(write(tmp_path, LEAST + more))
 
 
+def test_a_past_is_learned_from_rows_that_have_a_user(tmp_path: Path) -> None:
+    reading = LEAST.replace("[logs]", "history = 3\n[logs]")
+    with pytest.raises(BadConfig, match=r'model\.history 3: expected debias\.rows "impression"'):
+        read(write(tmp_path, reading))
+    by_impression = reading + '[debias]\nrows = "impression"\n'
+    assert read(write(tmp_path, by_impression)).model.pair_template.history == 3
+
+
 @pytest.mark.parametrize("missing", ["work", "model", "logs"])
 def test_what_has_no_default_is_asked_for(missing: str, tmp_path: Path) -> None:
     parts = {"work": 'work = "w"\n', "model": '[model]\nbase = "b"\n', "logs": '[logs]\nurl = "l"'}

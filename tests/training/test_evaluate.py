@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,14 +14,17 @@ from hypothesis import strategies as st
 
 from export import bundle
 from export.session import open_session
-from tests.factories import candidate, event, random_search
+from tests.factories import candidate, event, joined, random_search
 from training.__main__ import main
+from training.dataset import LabelledList, graded
 from training.evaluate import DIALS, MEASURES, Row, evaluate, interval, judge, served
 from training.judgments import GradedQuery
 from training.report import as_json, curves, markdown
 from worker import codec
+from worker.events import HistoryEntry, Item
 from worker.ranking.bundled import Bundled
 from worker.ranking.diversify import METHODS
+from worker.ranking.join import Tables
 from worker.scoring.overlap import Overlap
 
 ROUNDING = 1e-12
@@ -96,6 +100,19 @@ def test_full_diversity_spreads_a_list_of_near_copies(method: str) -> None:
     plain, diverse = (served(judged, model, method, dial).values[0] for dial in (0.0, 1.0))
     assert plain[MEASURES.index("ndcg")] == 1.0
     assert diverse[MEASURES.index("alpha_ndcg")] > plain[MEASURES.index("alpha_ndcg")]
+
+
+def test_a_list_is_judged_as_its_user_would_be_served() -> None:
+    past = Item(item_id="old", title="wool hat")
+    done = (HistoryEntry(item_id="old", action_name="purchase"),)
+    search = event([*NEAR_COPIES, *HATS[:1]], user_query="present", history=done)
+    grades = np.array([0.0, 0.0, 0.0, 1.0])
+    one = LabelledList(joined(search, Tables(catalogue={"old": past})), grades, np.ones(4))
+    query = graded(one)
+    (known,) = served(judge([query], Overlap()), Overlap(), "mmr", 0.0).values
+    stranger = replace(query, past=())
+    (unknown,) = served(judge([stranger], Overlap()), Overlap(), "mmr", 0.0).values
+    assert known[0] == 1.0 > unknown[0]
 
 
 def test_an_item_without_a_title_is_measured_where_it_stands_last() -> None:

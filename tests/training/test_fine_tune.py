@@ -20,7 +20,7 @@ from export.source import read_source
 from export.tokenizer import PairTokenizer
 from export.trained import read_trained
 from tests.export.models import save_base
-from tests.factories import joined
+from tests.factories import candidate, event, joined
 from tests.training.lists import CATEGORIES, labelled_list, labelled_lists, vectors_of
 from tests.training.tuned import SMALL, silent, tuned
 from training.batches import judging
@@ -32,6 +32,8 @@ from training.recipe import Recipe
 from training.sheets import Words, tokenised
 from training.trainer import TrainingFailed, judged
 from training.tuning import BadRecipe
+from worker.events import HistoryEntry, Item
+from worker.ranking.join import Tables
 from worker.ranking.model import Doubles
 
 
@@ -97,6 +99,31 @@ def test_one_list_can_be_learned_by_heart_and_so_can_its_opposite(
     for name, worth in (("as it is", grades), ("opposite", 1 - grades)):
         found = overfitted(base, tmp_path / name, worth, loss=loss)
         assert found == sorted(worth.tolist(), reverse=True)
+
+
+@pytest.mark.parametrize(("history", "learned"), [(1, True), (0, False)])
+def test_what_the_query_does_not_tell_the_users_past_can(
+    base: Path, tmp_path: Path, history: int, learned: bool
+) -> None:
+    """Two users ask the same in the same words; each wants what the other does not."""
+    titles = {"h": "wool hat", "r": "rain coat"}
+    catalogue = Tables(catalogue={name: Item(item_id=name, title=titles[name]) for name in titles})
+    items = [candidate("1", title="red hat"), candidate("2", title="blue coat")]
+    lists = []
+    for name, grades in (("h", [1.0, 0.0]), ("r", [0.0, 1.0])):
+        done = (HistoryEntry(item_id=name, action_name="purchase"),)
+        search = joined(event(items, user_query="gift", history=done), catalogue)
+        lists.append(LabelledList(search, np.array(grades), np.ones(2)))
+    by_heart = {"epochs": 16, "dropout": 0.0, "learning_rate": 3e-3, "head_learning_rate": 0.1}
+    recipe = Recipe(**{**SMALL, **by_heart, "max_tokens": 64})
+    template = Template(history=history)
+    trained = fine_tune(recipe, base, lists * 8, [], {}, (), tmp_path / "r", silent, template)
+    model = read_trained(Path(trained.folder), read_source(base, "base"))
+    words = Words(Template(), template, PairTokenizer(base, 40), {}, ())
+    (batch,) = judging(tokenised(lists, words), recipe, typed=True)
+    with torch.inference_mode():
+        logits = RankingModel(model.pair_model, None)(batch).logits
+    assert (logits.argmax(dim=1).tolist() == batch.grades.argmax(dim=1).tolist()) == learned
 
 
 def test_the_category_head_learns_what_events_name(base: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tests.training import tiny
 from tests.training.conftest import Made, begin
 from training import pipeline
 from training.__main__ import main
+from training.config import Config
 from training.judgments import read_jsonl
 from training.rounds import BadRound, Outcome
 from training.service import begun, pin
@@ -101,6 +102,28 @@ def test_the_next_round_begins_with_what_was_promoted(first_round: Made, tmp_pat
     assert second.bundle in made.registry.digests()
     weights = [(made.registry.fetch(one.bundle, tmp_path) / WEIGHTS) for one in (first, second)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_round_learns_from_what_each_user_had_done_before(
+    first_round: Made, zero_shot: Path, tmp_path: Path
+) -> None:
+    def by_impression(one: Config) -> Config:
+        return msgspec.structs.replace(
+            one,
+            logs=first_round.config.logs,
+            model=msgspec.structs.replace(one.model, history=2),
+            debias=msgspec.structs.replace(one.debias, rows="impression"),
+            recipe=msgspec.structs.replace(one.recipe, epochs=1),
+        )
+
+    made = begin(tmp_path, Path(first_round.config.model.base), by_impression)
+    shutil.copytree(zero_shot, Path(made.config.work) / "zero-shot" / zero_shot.name)
+    assert main(["run", str(made.file)]) == 0
+    folder = made.registry.fetch(outcome(made, 1).bundle, tmp_path)
+    template = bundle.verify(folder).pair_template
+    assert template is not None
+    assert template.history == 2
+    assert "Behind the query stand up to 2 items" in (folder / "README.md").read_text()
 
 
 def test_without_logs_there_is_nothing_to_learn_and_nothing_is_left_behind(

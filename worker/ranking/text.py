@@ -50,8 +50,10 @@ def category_text(name: str, template: Template) -> str:
 def pair_texts(
     search: JoinedSearch, rows: Iterable[int], template: Template
 ) -> list[tuple[str, str]]:
-    """The texts of the query and of some candidates, as a pair model reads them together."""
-    query = template.query(search.event.user_query)
+    """The texts of the query, with what the user acted on, and of some candidates, as a pair model
+    reads them together. Of two items of one weight the one with the smaller id tells more."""
+    past = sorted(search.history, key=lambda known: -known[1])
+    query = template.asked(search.event.user_query, (Fields(item) for item, _ in past))
     return [(query, item_text(search.entries[row].item, template)) for row in rows]
 
 
