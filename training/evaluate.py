@@ -14,11 +14,24 @@ import msgspec
 import numpy as np
 from rank_bm25 import BM25Okapi
 
-from training.judgments import GradedQuery
+from training.judgments import RELEVANT, GradedQuery
 from worker.ranking.diversify import METHODS
 from worker.ranking.join import Dials, JoinedSearch, join
 from worker.ranking.judge import cosines
-from worker.ranking.metrics import alpha_ndcg, ild, ndcg, s_recall
+from worker.ranking.metrics import (
+    alpha_ndcg,
+    average_precision,
+    err,
+    err_ia,
+    f1,
+    ild,
+    ndcg,
+    precision,
+    recall,
+    reciprocal_rank,
+    roc_auc,
+    s_recall,
+)
 from worker.ranking.model import Doubles, Model, Vector
 from worker.ranking.rerank import embed, rerank
 from worker.ranking.rules import words
@@ -26,7 +39,10 @@ from worker.ranking.text import item_text, query_text, texts
 
 DEPTH: Final = 10
 DIALS: Final = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-MEASURES: Final = ("ndcg", "alpha_ndcg", "s_recall", "ild")
+MEASURES: Final = (
+    *("ndcg", "alpha_ndcg", "s_recall", "ild"),
+    *("err", "map", "mrr", "precision", "recall", "f1", "roc_auc", "err_ia"),
+)
 SHUFFLES: Final = 10
 RESAMPLES: Final = 2_000
 
@@ -42,14 +58,26 @@ class Judged:
     likeness: Mapping[str, float]  # cosine with the query; 0 for an item or a query without text
 
     def measure(self, order: Sequence[str]) -> tuple[float, ...]:
-        """MEASURES of a list of item ids; NaN where no candidate has a subtopic."""
+        """MEASURES of a list of item ids. NaN: where no candidate has a subtopic, those of
+        subtopics; where none is relevant, those that count what is."""
         pool, shown = list(self.subtopics.values()), [self.subtopics[item] for item in order]
-        nothing_to_cover = not any(pool)
+        covers = any(pool)
+        gains = [self.gains[item] for item in order]
+        hits = [gain >= RELEVANT for gain in gains]
+        total = sum(gain >= RELEVANT for gain in self.gains.values())
         return (
-            ndcg([self.gains[item] for item in order], list(self.gains.values()), DEPTH),
-            np.nan if nothing_to_cover else alpha_ndcg(shown, pool, DEPTH),
-            np.nan if nothing_to_cover else s_recall(shown, pool, DEPTH),
+            ndcg(gains, list(self.gains.values()), DEPTH),
+            alpha_ndcg(shown, pool, DEPTH) if covers else np.nan,
+            s_recall(shown, pool, DEPTH) if covers else np.nan,
             ild([self.vectors[item] for item in order[:DEPTH] if item in self.vectors]),
+            err(gains, DEPTH),
+            average_precision(hits, total, DEPTH) if total else np.nan,
+            reciprocal_rank(hits, DEPTH) if total else np.nan,
+            precision(hits, DEPTH) if total else np.nan,
+            recall(hits, total, DEPTH) if total else np.nan,
+            f1(hits, total, DEPTH) if total else np.nan,
+            roc_auc(hits[:DEPTH], total, len(self.gains)),
+            err_ia(shown, pool, DEPTH) if covers else np.nan,
         )
 
 

@@ -15,6 +15,7 @@ TITLES: Final = {
     "s_recall": f"S-recall@{DEPTH}",
     "ild": f"ILD@{DEPTH}",
 }
+"""What a table shows; JSON has every measure."""
 LABELLED: Final = frozenset({0.0, 0.1, 0.3, 1.0})  # the dials that a plot names
 
 
@@ -23,12 +24,12 @@ def markdown(name: str, count: int, rows: Sequence[Row]) -> str:
     lines = [
         f"**{name}**, {count} queries",
         "",
-        "| order | dial | " + " | ".join(TITLES[name] for name in MEASURES) + " |",
-        "|---|--:|" + "--:|" * len(MEASURES),
+        "| order | dial | " + " | ".join(TITLES.values()) + " |",
+        "|---|--:|" + "--:|" * len(TITLES),
     ]
     for row in rows:
         dial = "" if row.dial is None else f"{row.dial:g}"
-        cells = [_cell(row.values[measure], row.changes[measure]) for measure in MEASURES]
+        cells = [_cell(row.values[measure], row.changes[measure]) for measure in TITLES]
         lines.append(f"| {row.method} | {dial} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

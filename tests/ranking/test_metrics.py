@@ -8,10 +8,24 @@ from collections.abc import Sequence
 import ir_measures
 import numpy as np
 import pytest
+import sklearn.metrics  # type: ignore[import-untyped]  # ships no types
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.ranking.metrics import alpha_ndcg, ild, ndcg, s_recall, subtopic_count
+from worker.ranking.metrics import (
+    alpha_ndcg,
+    average_precision,
+    err,
+    err_ia,
+    f1,
+    ild,
+    ndcg,
+    precision,
+    recall,
+    reciprocal_rank,
+    roc_auc,
+    s_recall,
+)
 from worker.ranking.metrics.alpha_ndcg import greedy_ideal, novelty_gains
 
 A, B, AB, NONE = frozenset("a"), frozenset("b"), frozenset("ab"), frozenset[str]()
@@ -19,6 +33,7 @@ SECOND, THIRD = 1 / math.log2(3), 1 / math.log2(4)
 
 Subtopics = frozenset[str]
 GAINS = st.lists(st.sampled_from([0.0, 1 / 3, 2 / 3, 1.0]), max_size=15)
+HITS = st.lists(st.booleans(), min_size=1, max_size=15)
 ITEMS = st.lists(st.frozensets(st.sampled_from("abcd")), max_size=12)
 
 
@@ -78,20 +93,89 @@ def test_ild_by_hand(vectors: list[list[float]], expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ranked", "pool", "k", "recall", "count"),
+    ("ranked", "pool", "k", "expected"),
     [
-        ([], [], 10, 0.0, 0),
-        ([NONE], [NONE], 10, 0.0, 0),
-        ([A, A, B], [A, B], 2, 0.5, 1),
-        ([AB], [A, B], 10, 1.0, 2),
-        ([NONE, B], [A, B, NONE, frozenset("cd")], 10, 0.25, 1),
+        ([], [], 10, 0.0),
+        ([NONE], [NONE], 10, 0.0),
+        ([A, A, B], [A, B], 2, 0.5),
+        ([AB], [A, B], 10, 1.0),
+        ([NONE, B], [A, B, NONE, frozenset("cd")], 10, 0.25),
     ],
 )
 def test_subtopics_by_hand(
-    ranked: list[Subtopics], pool: list[Subtopics], k: int, recall: float, count: int
+    ranked: list[Subtopics], pool: list[Subtopics], k: int, expected: float
 ) -> None:
-    assert s_recall(ranked, pool, k) == recall
-    assert subtopic_count(ranked, k) == count
+    assert s_recall(ranked, pool, k) == expected
+
+
+@pytest.mark.parametrize(
+    ("gains", "levels", "expected"),
+    [
+        ([], 4, 0.0),
+        ([0.0, 0.0], 4, 0.0),
+        ([1.0], 4, 15 / 16),
+        ([0.75, 0.5, 1.0], 4, 7 / 16 + 9 / 16 * (3 / 16 / 2 + 13 / 16 * 15 / 16 / 3)),
+        ([1.0, 1.0], 1, 1 / 2 + 1 / 2 * 1 / 2 / 2),
+    ],
+)
+def test_err_by_hand(gains: list[float], levels: int, expected: float) -> None:
+    assert err(gains, levels=levels) == pytest.approx(expected)
+
+
+@given(HITS, st.integers(0, 4), st.integers(1, 12))
+def test_what_stands_where_is_measured_as_by_trec_eval(
+    relevant: list[bool], below: int, k: int
+) -> None:
+    count, total = len(relevant), sum(relevant) + below
+    judged = relevant + [True] * below  # relevant, and not in the list at all
+    qrels = [ir_measures.Qrel("q", _name(rank), int(hit)) for rank, hit in enumerate(judged)]
+    measures = [ir_measures.P @ k, ir_measures.R @ k, ir_measures.AP @ k, ir_measures.RR @ k]
+    expected = ir_measures.calc_aggregate(measures, qrels, _run(count))
+    ours = [
+        precision(relevant, k),
+        recall(relevant, total, k),
+        average_precision(relevant, total, k),
+        reciprocal_rank(relevant, k),
+    ]
+    assert ours == pytest.approx([expected[each] for each in measures], abs=1e-6)
+
+
+@given(HITS, st.data())
+def test_f1_and_the_area_under_roc_are_those_of_scikit_learn(
+    relevant: list[bool], data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(1, len(relevant)))
+    total, count, places = sum(relevant), len(relevant), np.arange(len(relevant))
+    if total:
+        expected = sklearn.metrics.f1_score(relevant, places < k)
+        assert f1(relevant, total, k) == pytest.approx(expected)
+    if 0 < total < count:
+        expected = sklearn.metrics.roc_auc_score(relevant, -np.minimum(places, k))
+        assert roc_auc(relevant[:k], total, count) == pytest.approx(expected)
+        assert roc_auc(relevant) == roc_auc(relevant, total, count)
+    else:
+        assert math.isnan(roc_auc(relevant[:k], total, count))
+
+
+@given(
+    st.lists(st.frozensets(st.sampled_from("abcd")), min_size=1, max_size=12),
+    st.sampled_from([5, 10, 20]),  # the depths that ndeval reports
+)
+def test_subtopics_are_measured_as_by_ndeval(items: list[Subtopics], k: int) -> None:
+    qrels = [
+        ir_measures.Qrel("q", _name(rank), 1, subtopic)
+        for rank, subtopics in enumerate(items)
+        for subtopic in subtopics
+    ]
+    measures = [ir_measures.ERR_IA @ k, ir_measures.StRecall @ k]
+    if not qrels:
+        assert err_ia(items, items, k) == s_recall(items, items, k) == 0.0
+        return
+    expected = ir_measures.calc_aggregate(measures, qrels, _run(len(items)))
+    # ndeval's is over that of a list in which every item is of every subtopic.
+    most = sum(0.5**rank / rank for rank in range(1, k + 1))
+    assert err_ia(items, items, k) / most == pytest.approx(expected[measures[0]], abs=1e-6)
+    assert s_recall(items, items, k) == pytest.approx(expected[measures[1]], abs=1e-6)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=15), st.integers(1, 12))

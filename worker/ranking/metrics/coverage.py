@@ -18,12 +18,3 @@ def s_recall(
     """
     possible = frozenset().union(*pool)
     return len(frozenset().union(*ranked[:k]) & possible) / len(possible) if possible else 0.0
-
-
-def subtopic_count(ranked: Sequence[frozenset[str]], k: int = 10) -> int:
-    """How many distinct subtopics the first k items show.
-
-    >>> subtopic_count([frozenset({"red"}), frozenset({"red", "blue"})])
-    2
-    """
-    return len(frozenset().union(*ranked[:k]))
