@@ -12,12 +12,17 @@ from worker.ranking.diversify.dial import TRADE_OFFS, choose
 from worker.ranking.diversify.facets import Facets
 from worker.ranking.diversify.greedy import Method, greedy
 from worker.ranking.diversify.mmr import MMR
+from worker.ranking.diversify.msd import MSD
+from worker.ranking.diversify.volume import DPP, SSD
 from worker.ranking.model import Doubles, Integers, Scores
 
 METHODS: Final[dict[str, type[Method]]] = {
     "facets": Facets,
     "mmr": MMR,
     "coverage": Coverage,
+    "msd": MSD,
+    "dpp": DPP,
+    "ssd": SSD,
 }
 
 

@@ -1,0 +1,70 @@
+"""The methods as their papers write them, item by item: slow, plain, and what ours must equal.
+
+Each function gives the gain of adding an item to what was chosen, from unit vectors [n, d] and
+relevance [n]; `greedy` takes the largest gain, the first of equal ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from worker.ranking.model import Doubles
+
+Gain = Callable[[list[int], int], float]
+
+
+def greedy(gain: Gain, count: int, depth: int) -> list[int]:
+    """The indices, first place first."""
+    chosen: list[int] = []
+    while len(chosen) < min(depth, count):
+        left = [item for item in range(count) if item not in chosen]
+        chosen.append(max(left, key=lambda item: gain(chosen, item)))
+    return chosen
+
+
+def mmr(vectors: Doubles, relevance: Doubles, weight: float) -> Gain:
+    """Carbonell & Goldstein 1998, section 2, with lambda = 1 - weight."""
+
+    def gain(chosen: list[int], item: int) -> float:
+        nearest = max((float(vectors[item] @ vectors[j]) for j in chosen), default=0.0)
+        return float((1 - weight) * relevance[item] - weight * nearest)
+
+    return gain
+
+
+def msd(vectors: Doubles, relevance: Doubles, weight: float) -> Gain:
+    """Borodin et al. 2012, section 4."""
+
+    def gain(chosen: list[int], item: int) -> float:
+        apart = sum(1.0 - float(vectors[item] @ vectors[j]) for j in chosen)
+        return float((1 - weight) * relevance[item] + weight * apart)
+
+    return gain
+
+
+def dpp(vectors: Doubles, quality: Doubles) -> Gain:
+    """Kulesza & Taskar 2012, section 3.1: the ratio of the kernel's determinants."""
+    kernel = quality[:, np.newaxis] * (vectors @ vectors.T) * quality
+
+    def gain(chosen: list[int], item: int) -> float:
+        with_it = [*chosen, item]
+        before = np.linalg.det(kernel[np.ix_(chosen, chosen)]) if chosen else 1.0
+        return float(np.linalg.det(kernel[np.ix_(with_it, with_it)]) / before)
+
+    return gain
+
+
+def ssd(vectors: Doubles, relevance: Doubles, weight: float) -> Gain:
+    """Huang et al. 2021, equation 12 and section 5.3: the residual by least squares."""
+    rows = np.hstack([vectors, np.ones((len(vectors), 1))])
+
+    def gain(chosen: list[int], item: int) -> float:
+        residual = rows[item]
+        if chosen:
+            spanned, *_ = np.linalg.lstsq(rows[chosen].T, rows[item], rcond=None)
+            residual = rows[item] - rows[chosen].T @ spanned
+        return float((1 - weight) * relevance[item] + weight * np.linalg.norm(residual))
+
+    return gain
