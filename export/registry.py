@@ -85,8 +85,11 @@ class Registry:
         """Every alias and the digest that it names."""
         self._fs.invalidate_cache()
         names = (PurePosixPath(path).name for path in self._fs.glob(self._path("aliases", "*")))
-        known = {name: self._named_before(name) for name in sorted(names) if ALIAS.fullmatch(name)}
-        return {name: digest for name, digest in known.items() if digest is not None}
+        known: dict[str, str] = {}
+        for name in sorted(name for name in names if ALIAS.fullmatch(name)):
+            with contextlib.suppress(RegistryError):  # garbled: it names nothing
+                known[name] = self.resolve(name) or ""
+        return {name: digest for name, digest in known.items() if digest}
 
     def promote(self, digest: str, alias: str = "live", *, reason: str) -> None:
         """Let an alias name a bundle; refused where it is not published or does not verify."""
@@ -176,11 +179,13 @@ class Registry:
         ]
 
     def _named_before(self, alias: str) -> str | None:
-        """What an alias names; None also where it is garbled, so that promoting mends it."""
+        """What an alias names; where it is garbled, what it was last told to, so that promoting
+        mends it."""
         try:
             return self.resolve(alias)
         except RegistryError:
-            return None
+            told = [change.digest for change in self.history() if change.alias == alias]
+            return told[-1] if told else None
 
     def _download(self, digest: str, target: Path) -> Manifest:
         self._get(self._bundle(digest, MANIFEST), target / MANIFEST, digest)

@@ -131,6 +131,18 @@ def test_a_rollback_that_was_killed_before_the_alias_moved_goes_back_once(
     assert registry.rollback(reason="worse still") == one
 
 
+def test_a_garbled_alias_is_mended_and_what_it_named_can_be_gone_back_to(
+    registry: Registry, bundles: list[Path]
+) -> None:
+    one, two = (registry.publish(folder) for folder in bundles[:2])
+    registry.promote(one, reason="first")
+    overwrite(registry, "aliases/live", b"no digest")
+    assert registry.aliases() == {}
+    registry.promote(two, reason="mended")
+    assert registry.aliases() == {"live": two}
+    assert registry.rollback(reason="worse") == one
+
+
 def test_what_never_moved_the_alias_is_not_gone_back_to(
     registry: Registry, bundles: list[Path]
 ) -> None:
