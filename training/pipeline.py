@@ -35,7 +35,7 @@ from training.impressions import join_impressions
 from training.judgments import GradedQuery, digest, read_jsonl, worth_measuring
 from training.reading import Snapshot
 from training.rounds import Outcome, Pinned, Round
-from training.service import begun, in_service, needs_promotion, pin, zero_shot
+from training.service import begun, in_service, pin, promote_once, zero_shot
 from training.teach import Say
 from worker.ranking.model import Model
 
@@ -66,7 +66,8 @@ def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
     past, recent = split(joined.lists, config.judge.held_out)
     examination = estimate(columns(past)[0], config.examination)
     learn, kept = split_by_query(weigh(past, examination, config.debias, items), config.judge.kept)
-    seen = [graded(each) for each in weigh(recent, examination, config.debias, items)]
+    fair = msgspec.structs.replace(config.debias, rows="query")  # an impression's own are biased
+    seen = [graded(each) for each in weigh(recent, examination, fair, items)]
     golden = {Path(name).name: read_jsonl(Path(name)) for name in config.judge.golden}
     lesson = Lesson(
         learn,
@@ -84,18 +85,18 @@ def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
 
     say("publishing")
     published = registry.publish(sealed)
-    promoted = decision.promote and config.registry.promote
-    if promoted and needs_promotion(registry, published, config.registry.alias):
-        reason = f"round {number}: {decision.reason}"
-        registry.promote(published, config.registry.alias, reason=reason)
+    left = None
+    if decision.promote:
+        told = f"round {number}: {decision.reason}"
+        left = promote_once(registry, published, config.registry, pinned.champion, told)
     return one.end(
         Outcome(
             number=number,
             ended=datetime.now(UTC),
             bundle=published,
             champion=pinned.champion,
-            promoted=promoted,
-            reason=decision.reason,
+            promoted=decision.promote and left is None,
+            reason=f"{decision.reason}; {left}" if left else decision.reason,
             counts=dict(lesson.counts),
             losses=trained_result(one).last_losses,
             decision=decision,

@@ -13,7 +13,7 @@ from export.registry import Registry
 from export.session import Session, open_session
 from export.source import read_source
 from training.assess import side
-from training.config import Config
+from training.config import Config, RegistrySettings
 from training.rounds import PINNED, BadRound, Pinned, Round
 from training.teach import Say
 from training.trial import Side
@@ -69,13 +69,24 @@ def in_service(config: Config, digest: str | None, base: Side) -> Side:
     return side(open_session(folder, device="cpu"))
 
 
-def needs_promotion(registry: Registry, digest: str, alias: str) -> bool:
-    """Whether a round that may have been killed while it promoted has still to do so.
+def promote_once(
+    registry: Registry, digest: str, settings: RegistrySettings, champion: str | None, reason: str
+) -> str | None:
+    """Let the alias name the bundle, once; None, or why not.
 
-    Not where the alias has moved away from the bundle again: whoever rolled back meant it.
+    A round takes hours: where the alias no longer names the champion that the bundle was judged
+    against, somebody moved it, and meant it. So did whoever rolled this promotion back before a
+    killed round came to its end.
     """
-    if registry.resolve(alias) == digest:
-        return False
+    alias = settings.alias
+    if not settings.promote:
+        return "promote = false: a person promotes"
+    live = registry.resolve(alias)
+    if live == digest:
+        return None
     moves = [change for change in registry.history() if change.alias == alias]
     began = any(move.digest == digest and move.action == "promote" for move in moves)
-    return not began or moves[-1].digest == digest
+    if live != champion or (began and moves[-1].digest != digest):
+        return f"{alias} was moved during the round, to {live or 'nothing'}: left there"
+    registry.promote(digest, alias, reason=reason)
+    return None

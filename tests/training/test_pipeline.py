@@ -20,7 +20,7 @@ from training import pipeline
 from training.__main__ import main
 from training.config import Config
 from training.judgments import read_jsonl
-from training.rounds import BadRound, Outcome
+from training.rounds import OUTCOME, BadRound, Outcome
 from training.service import begun, pin
 from worker import codec
 from worker.events import RankedList
@@ -79,6 +79,28 @@ def test_what_the_gate_lets_pass_serves_and_the_history_says_why(first_round: Ma
     assert (change.digest, change.action) == (ended.bundle, "promote")
     assert change.reason == f"round 1: {ended.reason}"
     assert ended.counts["lists"] == ended.counts["lists_kept"] == tiny.VISITS
+
+
+def test_what_a_person_let_serve_during_the_round_is_left_there(
+    first_round: Made, zero_shot: Path, tmp_path: Path
+) -> None:
+    made = copy(first_round, tmp_path)
+    ended = outcome(first_round, 1)
+    (made.round(1).folder / OUTCOME).unlink()
+    other = made.registry.publish(zero_shot)
+    shutil.rmtree(Path(made.config.registry.url) / "aliases")
+    (Path(made.config.registry.url) / "history.jsonl").unlink()
+
+    def incident(line: str) -> None:
+        if line == "publishing":
+            made.registry.promote(other, reason="an incident: this one must serve")
+
+    again = pipeline.run_round(made.config, 1, made.round(1), incident)
+    assert not again.promoted
+    assert (
+        again.reason == f"{ended.reason}; live was moved during the round, to {other}: left there"
+    )
+    assert made.registry.resolve("live") == other
 
 
 def test_a_round_that_ended_is_not_made_again(first_round: Made) -> None:
