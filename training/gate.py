@@ -21,7 +21,6 @@ MARGINS: Final = {
     "clicks_snips": 0.05,
     "clicks_dr": 0.05,
 }
-WORDS: Final = {"better": "better", "held": "held", "worse": "worse", "unknown": "not known"}
 
 
 class GateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,10 +37,21 @@ class GateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         tuple[str, ...],
         Meta(description="measures of which one, on some set, must be better with confidence"),
     ] = ("relevance", "diversity", "clicks_dr")
+    least_queries: Annotated[
+        int, Meta(ge=1, description="a measure that fewer queries tell of is not known")
+    ] = 20
     latency_ratio: Annotated[
         float,
         Meta(gt=0, description="the longest that the challenger may take, in the champion's times"),
     ] = 1.3
+
+    def __post_init__(self) -> None:
+        known = ", ".join(MARGINS)
+        for name in (*self.margins, *self.asked):
+            if name not in MARGINS:
+                raise ValueError(f"measure {name!r}: expected one of {known}")
+        if not self.asked:
+            raise ValueError(f"asked: nothing, so that nothing could be promoted; expected {known}")
 
 
 class Check(Struct, frozen=True, kw_only=True):
@@ -75,7 +85,17 @@ class Check(Struct, frozen=True, kw_only=True):
         )
         allowed = "" if self.margin is None else f", may lose {self.margin:g}"
         note = f"; {self.note}" if self.note else ""
-        return f"{where} {WORDS[self.verdict]}: {numbers}{interval}{allowed}{note}"
+        return f"{where} {self._word}: {numbers}{interval}{allowed}{note}"
+
+    @property
+    def _word(self) -> str:
+        """What the numbers say: a loss that cannot be excluded is not a loss that is certain."""
+        lost = self.high is not None and self.high < 0.0
+        if self.verdict == "worse":
+            return "worse" if lost or self.low is None else "not shown to be no worse"
+        if self.verdict == "held" and lost:
+            return "worse and not guarded" if self.margin is None else "worse within its margin"
+        return "not known" if self.verdict == "unknown" else self.verdict
 
 
 class Decision(Struct, frozen=True, kw_only=True):

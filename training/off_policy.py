@@ -233,6 +233,14 @@ def difference(new: Terms, old: Terms) -> Terms:
     )
 
 
+def both_supported(one: Terms, other: Terms) -> tuple[Terms, Terms]:
+    """The two on the rows that both have support in: self-normalised, an estimate speaks of those
+    alone, and two of different rows cannot be compared."""
+    rows = one.below.any(axis=1) & other.below.any(axis=1)
+    cut = (Terms(each.above[rows], each.below[rows], each.weights) for each in (one, other))
+    return next(cut), next(cut)
+
+
 def _by_list(logs: Placed, values: Doubles) -> Doubles:
     sums = np.bincount(logs.lists, weights=values, minlength=logs.count)
     return sums.astype(np.float64)[:, np.newaxis]

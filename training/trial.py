@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from export.bundle import BundleError
 from export.session import Session, replay
@@ -101,6 +102,8 @@ class Trial:
         if np.isnan(change.mean):
             note = "no query says anything of it"
             return judged(Check(measure=measure, on=name, note=note), self.settings)
+        count, least = int(np.count_nonzero(~np.isnan(new - old))), self.settings.least_queries
+        told = f"{count} of {len(new)} queries tell of it"
         check = Check(
             measure=measure,
             on=name,
@@ -109,7 +112,11 @@ class Trial:
             change=change.mean,
             low=change.low,
             high=change.high,
+            note="" if count == len(new) else told,
         )
+        if count < least:
+            few = f"{told}, {least} are needed"
+            return replace(judged(check, self.settings), verdict="unknown", note=few)
         return judged(check, self.settings)
 
     def _ratio(self, graph: str, texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> float:

@@ -23,10 +23,10 @@ from worker.scoring.overlap import Overlap
 TITLES, DESCRIPTIONS = Overlap(), ReadsDescriptions()
 
 
-def checks(champion: Model, challenger: Model, visits: int) -> list[Check]:
+def checks(champion: Model, challenger: Model, visits: int, page: int = 12) -> list[Check]:
     """Both estimates from so many visits to the champion's lists."""
     config = Config(work="w", model=ModelSettings(base="b"), logs=LogSettings(url="l"))
-    settings = SimulateSettings(visits=visits, page=12, explore=0.4)
+    settings = SimulateSettings(visits=visits, page=page, explore=0.4)
     source = Graded(PLANTED, settings)
     rank = ranker(champion, source.catalogue, Dials(diversity=config.judge.diversity))
     served = list(simulate(source, rank, settings))
@@ -58,6 +58,12 @@ def test_an_order_that_people_would_like_better_is_found_before_anyone_saw_it() 
 def test_an_order_that_people_would_like_less_is_found_too() -> None:
     _, dr = checks(DESCRIPTIONS, TITLES, 1_500)
     assert dr.verdict == "worse"
+
+
+def test_of_what_nobody_was_ever_shown_clicks_tell_nothing() -> None:
+    for check in checks(TITLES, DESCRIPTIONS, 600, page=3):
+        assert check.verdict == "unknown"
+        assert "of what would be looked at was ever shown, 80% are needed" in check.line
 
 
 def test_the_champion_beside_itself_earns_what_it_earns() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,36 @@ def test_a_change_is_judged_by_its_interval(
     measure: str, low: float, high: float, verdict: str
 ) -> None:
     assert check(measure, low, high).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("measure", "low", "high", "says"),
+    [
+        ("relevance", 0.001, 0.02, "relevance on held-out better: "),
+        ("relevance", -0.03, -0.02, "relevance on held-out worse: "),
+        ("relevance", -0.2, 0.3, "relevance on held-out not shown to be no worse: "),
+        ("relevance", -0.009, -0.001, "relevance on held-out worse within its margin: "),
+        ("ild", -0.5, -0.4, "ild on held-out worse and not guarded: "),
+        ("ild", -0.5, 0.4, "ild on held-out held: "),
+    ],
+)
+def test_a_loss_that_cannot_be_excluded_is_not_called_one_that_is_certain(
+    measure: str, low: float, high: float, says: str
+) -> None:
+    assert check(measure, low, high).line.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"margins": {"relevanse": 0.01}}, r"'relevanse': expected one of relevance, diversity"),
+        ({"asked": ("relevnce",)}, r"'relevnce': expected one of relevance"),
+        ({"asked": ()}, r"asked: nothing, so that nothing could be promoted"),
+    ],
+)
+def test_a_measure_that_there_is_not_is_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        GateSettings(**settings)
 
 
 def test_what_was_not_measured_is_not_known_and_stands_in_nobodys_way() -> None:

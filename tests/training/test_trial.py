@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def trial(champion: Model, challenger: Model, real: Side) -> Trial:
     return Trial(
         champion=Side(champion, real.session),
         challenger=Side(challenger, real.session),
-        settings=GateSettings(),
+        settings=GateSettings(least_queries=1),
         method="facets",
         diversity=0.0,
         seed=0,
@@ -143,6 +144,16 @@ def test_relevance_is_the_mean_ndcg_of_the_lists(real: Side) -> None:
     worst = sorted(grades)
     assert check.challenger == ndcg(sorted(grades, reverse=True), grades, 10)
     assert check.champion == pytest.approx(ndcg(worst, grades, 10))
+
+
+def test_what_few_queries_speak_of_is_shown_and_not_known(real: Side) -> None:
+    judges = trial(Overlap(), ReadsDescriptions(), real)
+    few = replace(judges, settings=GateSettings(least_queries=len(PLANTED) + 1))
+    check, *_ = few.quality("planted", PLANTED)
+    assert check.verdict == "unknown"
+    assert check.change is not None
+    count = len(PLANTED)
+    assert f"{count} of {count} queries tell of it, {count + 1} are needed" in check.line
 
 
 def test_what_no_query_speaks_of_is_not_known(real: Side) -> None:

@@ -33,6 +33,7 @@ GATE = GateSettings(
     # Two hundred short lists say little for certain: a loss must be plain to be one. Relevance and
     # diversity are held to what a round of a few seconds can show.
     margins={**dict.fromkeys(MARGINS, 0.5), "relevance": 0.05, "diversity": 0.1},
+    least_queries=5,
     latency_ratio=5.0,  # a graph of microseconds on a shared machine
 )
 
