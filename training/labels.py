@@ -53,7 +53,7 @@ class LabelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         int, Meta(ge=1, description="who gives more grades within any minute is a bot")
     ] = 30
     bot_click_share: Annotated[
-        Share, Meta(description="who acts on more than this share of what is shown is a bot,")
+        Share, Meta(description="who acts on more than this share of what is shown is a bot")
     ] = 0.6
     bot_least_shown: Annotated[int, Meta(ge=1, description="once this many places were shown")] = 30
 

@@ -122,6 +122,8 @@ def _blended(
     blend = model.pairs.blend
     known = evidence(search, judged, rows, blend.features)
     taste = model.calibration.slope * judged.taste[rows]
+    if model.pairs.template.history:
+        taste = np.zeros(len(rows))  # it has read what the user did
     logits = judged.logits.copy()
     logits[rows] = taste + blend.logits(
         pair_logits, known.cosine, known.engine_share, known.features
