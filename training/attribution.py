@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+import msgspec
+
 from training.labels import LabelSettings, item_of, user_of, when
 from worker import codec
 from worker.events import Behaviour, HistoryEntry, Profile, RankedList, SearchEvent
@@ -111,6 +113,23 @@ def _before(search: SearchEvent, ranked: RankedList) -> tuple[bool, float, bytes
     asked = utc(search.timestamp).timestamp() if search.timestamp else float("-inf")
     answered = utc(ranked.timestamp).timestamp() if ranked.timestamp else float("inf")
     return asked <= answered, asked, codec.encode(search)
+
+
+def not_before_its_list(
+    done: Iterable[Behaviour], answers: Mapping[str, Answer]
+) -> list[Behaviour]:
+    """The behaviours, in the order of time; one that names a list is not older than the list.
+
+    The list has the worker's clock, a behaviour that of a page: one that is slow would put a click
+    before what was clicked, outside its window and into the history that the list was made from.
+    """
+    timely = []
+    for behaviour in done:
+        about = answers.get(behaviour.event_attributes.list_id or "")
+        if about is not None and when(behaviour) < about.at:
+            behaviour = msgspec.structs.replace(behaviour, timestamp=about.at)
+        timely.append(behaviour)
+    return sorted(timely, key=_identity)
 
 
 def followed_by(

@@ -16,7 +16,14 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from training.attribution import Answer, answers_of, followed_by, histories_of, usable
+from training.attribution import (
+    Answer,
+    answers_of,
+    followed_by,
+    histories_of,
+    not_before_its_list,
+    usable,
+)
 from training.labels import IMPRESSION, grades, greedy, hasty, item_of, satisfied, user_of
 from training.labels import LabelSettings as LabelSettings
 from worker.events import (
@@ -109,6 +116,7 @@ def join_impressions(
     counts: Counter[str] = Counter()
     done = usable(behaviours, counts)
     answers = answers_of(searches, lists, counts)
+    done = not_before_its_list(done, answers)
     followed = followed_by(answers, done, settings, counts)
     stayed = satisfied(done, settings)
     bots = _bots(answers, followed, done, settings)

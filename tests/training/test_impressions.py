@@ -110,7 +110,7 @@ def test_a_late_behaviour_joins_when_it_comes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "counts"), [(0.5, False), (1, True), (3_601, True), (3_602, False)]
+    ("seconds", "counts"), [(0.5, True), (1, True), (3_601, True), (3_602, False)]
 )
 def test_a_behaviour_counts_within_the_window_alone(seconds: float, counts: bool) -> None:
     found = joined([did("click", "a", seconds)], window_hours=1)
@@ -196,6 +196,12 @@ def test_history_is_the_workers_own_fold_of_all_that_was_strictly_before() -> No
     for behaviour in before:
         profile = fold(profile, behaviour)
     assert only(joined([*others, *reversed(before)])).history == profile.entries
+
+
+def test_a_page_whose_clock_is_slow_does_not_click_before_it_was_answered() -> None:
+    (one,) = joined([did("click", "c", seconds=-5)]).lists
+    assert [each.item.item_id for each in one.shown if each.clicked] == ["c"]
+    assert one.history == ()
 
 
 def test_an_events_own_history_wins_and_who_wants_none_has_none() -> None:
