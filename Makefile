@@ -40,4 +40,4 @@ lock:  # a new lock file from pyproject.toml
 	rm -rf .venv-lock build prismrank.egg-info
 
 clean:
-	rm -rf .venv .prismrank build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .prismrank prismrank-data build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

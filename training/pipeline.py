@@ -83,7 +83,11 @@ def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
     sealed = learned(config, one, lesson, bench, pinned.champion, say, clicks)
     decision = msgspec.json.decode((sealed / DECISION).read_bytes(), type=Decision)
 
-    say("publishing")
+    say(
+        "publishing"
+        if decision.promote
+        else "publishing the bundle and its report; it will not serve"
+    )
     published = registry.publish(sealed)
     left = None
     if decision.promote:

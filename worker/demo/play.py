@@ -1,6 +1,6 @@
 """`python -m worker demo`: broker, worker and simulated shop, from nothing to a summary.
 
-Half way to the round the worker is killed with kill -9 and restarted, so that "nothing lost" is
+Before the round the worker is killed with kill -9 and restarted, so that "nothing lost" is
 shown. Then a round of training learns from what was clicked, and where its gate agrees the worker
 swaps while searches keep coming; the same needs are asked again.
 """

@@ -71,13 +71,15 @@ def round_lines(ended: Ended) -> Iterator[str]:
     if learned.promoted:
         yield f"bundle before {learned.champion}"
         yield f"bundle after  {learned.bundle}"
+    else:
+        yield f"bundle {learned.champion} serves on: what moves below is chance"
     if change is None:
         yield "quality: no need was answered both before and after the round"
         return
     yield (
         f"quality before {change.before.ndcg:.3f} after {change.after.ndcg:.3f}: nDCG@10 moved by"
         f" {change.ndcg:+.3f} (95 % between {change.low:+.3f} and {change.high:+.3f}) on the same"
-        f" {change.needs} needs, {change.lists} lists each"
+        f" {change.needs} needs (a user's taste and words), {change.lists} lists each"
     )
 
 
