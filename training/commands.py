@@ -8,8 +8,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,15 @@ from training.evaluate import evaluate as judge
 from training.intake import Progress
 from training.judgments import SETS, GradedQuery, worth_measuring
 from training.logs import LogSettings
-from training.loop import Loop, only_one
+from training.loop import Loop, given_up, only_one
 from training.past import import_past
+from training.reading import Snapshot
 from training.recording import visits_in, write_jsonl, write_logs
-from training.rounds import Outcome, Round, next_round, tidy
+from training.rounds import PINNED, Outcome, Pinned, Round, next_round, tidy
 from training.shown import read_catalogue
 from training.simulate import Source, ranker
 from training.simulate import simulate as visits
-from training.teach import ModelSettings, NotEnough
+from training.teach import ModelSettings
 from training.telemetry import Telemetry
 from training.visitors import Graded, Shopping
 from worker import codec
@@ -86,7 +86,8 @@ def run(options: argparse.Namespace) -> int:
 
 def loop(options: argparse.Namespace) -> int:
     """Rounds until SIGTERM or SIGINT; a round that is open is taken up at the next start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("training").setLevel(logging.INFO)  # of others, warnings: exporters tell all
     config, telemetry, stop = configs.read(options.config), Telemetry(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -108,12 +109,16 @@ def loop(options: argparse.Namespace) -> int:
 
 
 def fresh_lists(config: Config, telemetry: Telemetry, last: Outcome | None) -> int:
-    """How many ranked lists there are beyond those that the last round read."""
+    """How many ranked lists there are beyond what the last round had pinned."""
     logs = config.logs.open()
     counts = logs.counts(logs.snapshot())
     for table, added in counts.items():
         telemetry.rows.labels(table).set(added.rows)
-    return counts["lists"].rows - int(last.counts.get("lists", 0) if last else 0)
+    if last is None:
+        return counts["lists"].rows - counts["lists"].errors
+    path = Path(config.work) / "rounds" / f"{last.number:04d}" / PINNED
+    pinned = msgspec.json.decode(path.read_bytes(), type=Pinned)
+    return logs.since("lists", msgspec.convert(pinned.snapshot, Snapshot))
 
 
 def simulate(options: argparse.Namespace) -> int:
@@ -178,20 +183,10 @@ def _one_round(config: Config) -> Outcome:
     rounds = Path(config.work) / "rounds"
     number, one = next_round(rounds)
     say(f"round {number}")
-    with _begins_anew_with_more(one):
+    with given_up(one):
         outcome = pipeline.run_round(config, number, one, say)
     tidy(rounds, config.loop.keep_rounds)
     return outcome
-
-
-@contextmanager
-def _begins_anew_with_more(one: Round) -> Iterator[None]:
-    """A round that has too little is dropped: gone on with, it would never see what comes later."""
-    try:
-        yield
-    except NotEnough:
-        one.abandon()
-        raise
 
 
 def _run_judgments(options: argparse.Namespace) -> int:
@@ -212,7 +207,7 @@ def _run_judgments(options: argparse.Namespace) -> int:
     queries = [each for path in options.judgments for each in judgments.read_jsonl(path)]
     for name in options.sets if options.data else ():
         queries += judgments.read_set(name, options.data, "train")
-    with _begins_anew_with_more(Round(work)):
+    with given_up(Round(work)):
         digest = pipeline.run_judgments(_seeded(config, options.seed), queries, options.out, say)
     _answer(options, {"digest": digest, "bundle": str(options.out)})
     return 0

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from training.columns import Columns, columns, words
-from training.dataset import LabelledList
+from training.dataset import LabelledList, share_of
 from training.examination import Examination
 from training.impressions import ImpressionList
 from training.labels import Share
@@ -101,16 +101,16 @@ class Worth:
 def split(
     lists: Sequence[ImpressionList], held_out_share: float
 ) -> tuple[list[ImpressionList], list[ImpressionList]]:
-    """(to learn from, held out): the newest share is held out, and nothing of it is older than what
-    is learned from. Lists of one moment fall on one side, that of the newer."""
+    """(to learn from, held out): the newest share is held out, nothing of it older than the rest.
+    Lists of one moment fall on one side, that of the newer; but where less than half of what was
+    asked would be left to learn from (all has one time), by the hash of `list_id` on both."""
     if not 0.0 <= held_out_share <= 1.0:
         raise ValueError(f"held_out_share: expected a share in [0, 1], got {held_out_share:g}")
-    by_time = sorted(lists, key=lambda one: (one.at, one.list_id))
-    first = round(len(by_time) * (1.0 - held_out_share))
-    if first == len(by_time):
-        return by_time, []
-    since = by_time[first].at
-    return [one for one in by_time if one.at < since], [one for one in by_time if one.at >= since]
+    by_time = sorted(lists, key=lambda one: (one.at, share_of(one.list_id), one.list_id))
+    asked = round(len(by_time) * (1.0 - held_out_share))
+    older = sum(one.at < by_time[asked].at for one in by_time) if asked < len(by_time) else 0
+    learned = older if 2 * older >= asked else asked
+    return by_time[:learned], by_time[learned:]
 
 
 def weigh(

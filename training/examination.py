@@ -6,7 +6,7 @@ and by pair of query and item together. `estimate` takes the first where there i
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -14,12 +14,13 @@ from msgspec.structs import replace
 
 from training.bootstrap import BLOCKS, percentiles, resampled
 from training.columns import Columns
+from training.em import fit, tallied
 from worker.ranking.model import Doubles, Integers
 
 Method: TypeAlias = Literal["harvest", "em", "regression-em", "assumed"]
 REPEATED: Final = 20.0  # times that a pair must have been shown before its own clicks tell
 BINS: Final = 20  # of the relevance that lists claim
-PRIOR: Final = 2.0  # examinations of the mean attraction that each pair is given to begin with
+MOST: Final = 2.0  # of a place against the first: up to here it is taken for chance, and for 1
 
 
 class ExaminationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +58,10 @@ class ExaminationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Examination(Struct, frozen=True, kw_only=True):
-    """P(examined) by place over that of the first: `theta[0]` is 1, place k is `theta[k - 1]`."""
+    """P(examined) by place over that of the first: `theta[0]` is 1, place k is `theta[k - 1]`.
+
+    Nothing is above 1: grades are read against a first place that people look at.
+    """
 
     method: Method
     why: str
@@ -77,7 +81,9 @@ class Examination(Struct, frozen=True, kw_only=True):
 def estimate(columns: Columns, settings: ExaminationSettings) -> Examination:
     """The curve by the method that the settings ask for, or that the impressions allow.
 
-    `why` says which and for what reason. Impressions that tell nothing give the assumed curve.
+    `why` says which and for what reason. Impressions that tell nothing give the assumed curve,
+    whatever is asked for; so do those that tell nothing of the first place, which all others are
+    held against, or that say it is looked at less than another (a banner stands there).
     """
     if settings.method == "harvest":
         return harvest(columns, settings)
@@ -102,8 +108,14 @@ def estimate(columns: Columns, settings: ExaminationSettings) -> Examination:
 def _by_em(
     columns: Columns, settings: ExaminationSettings, method: Method, why: str
 ) -> Examination:
+    first = int(columns.clicks[columns.places == 1].sum())
+    if first < settings.least_clicks:
+        return _assumed(f"{why}; {first} clicks on the first place, too few", settings)
+    if method == "regression-em" and np.isnan(columns.relevance).all():
+        return _assumed(f"{why}; no list claims a relevance", settings)
     found, _ = em(columns, settings, _groups(columns, method))
-    return replace(found, method=method, why=f"{why}; {found.why}")
+    known: Method = method if found.method == "em" else "assumed"
+    return replace(found, method=known, why=f"{why}; {found.why}")
 
 
 def harvest(columns: Columns, settings: ExaminationSettings) -> Examination:
@@ -159,73 +171,16 @@ def em(
     nothing else ties an item's place to what it is worth.
     """
     groups = columns.pairs if groups is None else groups
-    cells = _cells(columns, groups, min(settings.places, _deepest(columns)))
-    theta = cells.of_place(cells.clicks) / np.maximum(cells.of_place(cells.shown), 1.0)
-    theta = np.maximum(theta / max(float(theta.max()), 1e-9), 1e-9)
-    attraction = np.full(cells.groups, cells.clicks.sum() / (cells.shown @ theta[cells.place]))
-    for _ in range(settings.iterations):
-        before = theta, attraction
-        theta, attraction = _stepped(cells, theta, np.minimum(attraction, 1.0))
-        moves = (np.abs(new - old) for new, old in zip((theta, attraction), before, strict=True))
-        if max(float(move.max()) for move in moves) < settings.tolerance:
-            break
+    tally = tallied(columns, groups, min(settings.places, _deepest(columns)))
+    theta, attraction = fit(tally, settings.iterations, settings.tolerance)
     found = Examination(
         method="em",
-        why=f"{int(cells.clicks.sum())} clicks on {cells.groups} groups",
+        why=f"{int(tally.clicks.sum())} clicks on {tally.groups} groups",
         theta=tuple((theta / theta[0]).tolist()),
-        clicks=tuple(cells.of_place(cells.clicks).astype(int).tolist()),
+        clicks=tuple(tally.of_place(tally.clicks).astype(int).tolist()),
         eta=settings.eta,
     )
     return _finished(found, settings), np.minimum(attraction * theta[0], 1.0)
-
-
-class _Cells(NamedTuple):
-    """What is counted of each group at each place where it was shown; arrays are [cells]."""
-
-    group: Integers
-    place: Integers  # from 0
-    shown: Doubles
-    clicks: Doubles
-    groups: int
-    depth: int
-
-    def of_place(self, values: Doubles) -> Doubles:
-        return _sums(self.place, values, self.depth)
-
-    def of_group(self, values: Doubles) -> Doubles:
-        return _sums(self.group, values, self.groups)
-
-
-def _sums(of: Integers, values: Doubles, count: int) -> Doubles:
-    return np.bincount(of, weights=values, minlength=count).astype(np.float64)
-
-
-def _cells(columns: Columns, groups: Integers, depth: int) -> _Cells:
-    inside = columns.places <= depth
-    keys, back = np.unique(groups[inside] * depth + columns.places[inside] - 1, return_inverse=True)
-    return _Cells(
-        group=keys // depth,
-        place=keys % depth,
-        shown=np.bincount(back, minlength=len(keys)).astype(np.float64),
-        clicks=_sums(back, columns.clicks[inside], len(keys)),
-        groups=int(groups.max()) + 1,
-        depth=depth,
-    )
-
-
-def _stepped(cells: _Cells, theta: Doubles, attraction: Doubles) -> tuple[Doubles, Doubles]:
-    """One step of em. theta and attraction share a scale that clicks do not tell: the largest theta
-    is kept at 1."""
-    seen, drawn = theta[cells.place], attraction[cells.group]
-    missed = (cells.shown - cells.clicks) / (1.0 - np.minimum(seen * drawn, 1.0 - 1e-9))
-    examined = cells.clicks + missed * seen * (1.0 - drawn)
-    attractive = cells.clicks + missed * drawn * (1.0 - seen)
-    theta = cells.of_place(examined) / np.maximum(cells.of_place(cells.shown), 1.0)
-    mean = attractive.sum() / cells.shown.sum()
-    mass = cells.of_group(cells.shown)
-    attraction = (cells.of_group(attractive) + PRIOR * mean) / (mass + PRIOR)
-    scale = max(float(theta.max()), 1e-9)
-    return np.maximum(theta / scale, 1e-9), attraction * scale
 
 
 def _links(columns: Columns, places: int) -> tuple[Integers, Integers, Integers]:
@@ -289,11 +244,25 @@ def _assumed(why: str, settings: ExaminationSettings) -> Examination:
 
 
 def _finished(found: Examination, settings: ExaminationSettings) -> Examination:
-    """With the power law that fits the curve best: it prolongs it, and smooths it where asked."""
+    """With the power law that fits the curve best: it prolongs it, and smooths it where asked.
+
+    A place above the first is one that is looked at like it; above MOST, on `least_clicks`, it
+    belies the first.
+    """
+    told = np.where(np.asarray(found.clicks) >= settings.least_clicks, found.theta, 0.0)
+    most, place = told.max(), told.argmax() + 1
+    if most > MOST:
+        why = f"{found.why}; place {place} seems looked at {most:.3g} times as often as the first"
+        return _assumed(why, settings)
+    curve, low, high = (_ended(each) for each in (found.theta, found.low, found.high))
     logs = np.log(np.arange(1, len(found.theta) + 1))
-    theta = np.maximum(found.theta, 1e-9)
+    theta = np.clip(found.theta, 1e-9, 1.0)
     weights = np.asarray(found.clicks) * logs
-    told = float(weights @ logs)
-    eta = max(0.0, -float(weights @ np.log(theta)) / told) if told > 0 else settings.eta
-    smooth = tuple(np.exp(-eta * logs).tolist()) if settings.smooth else found.theta
-    return replace(found, eta=eta, theta=smooth)
+    squares = float(weights @ logs)
+    eta = max(0.0, -float(weights @ np.log(theta)) / squares) if squares > 0 else settings.eta
+    smooth = tuple(np.exp(-eta * logs).tolist()) if settings.smooth else curve
+    return replace(found, eta=eta, theta=smooth, low=low, high=high)
+
+
+def _ended(curve: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    return None if curve is None else tuple(np.minimum(curve, 1.0).tolist())

@@ -39,6 +39,10 @@ class BadLogs(PrismrankError):
     """The log tables cannot do what was asked. They hold what they held before."""
 
 
+class Expired(BadLogs):
+    """A snapshot is no longer kept: reading it again will not do either."""
+
+
 class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the logs are, and for how long."""
 
@@ -63,7 +67,6 @@ class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     target_file_mb: Annotated[
         int, Meta(ge=1, description="small files are joined into files of about this size")
     ] = 64
-
     small_files: Annotated[
         int, Meta(ge=1, description="how many of them a day that still grows may have before that")
     ] = 500
@@ -118,7 +121,7 @@ class Logs:
             )
             if moved:
                 _write(handle, fresh, moved)
-            return _added(fresh)
+            return Added(fresh.num_rows, fresh.num_rows - fresh["error"].null_count)
 
         return self._until_committed(table, attempt)
 
@@ -135,7 +138,7 @@ class Logs:
             rows = arrow(table, absent)
             if absent:
                 _write(handle, rows, {a: (handle.transaction_version(a) or 0) + 1 for a in apps})
-            return _added(rows)
+            return Added(rows.num_rows, rows.num_rows - rows["error"].null_count)
 
         return self._until_committed(table, attempt)
 
@@ -151,7 +154,7 @@ class Logs:
 
         The time is the event's own, else the record's, and stands in its `timestamp`, in UTC; of
         `since` and `until` too, where they have no offset. Rows with an `error` are passed over.
-        Raises BadLogs where the snapshot is no longer kept.
+        Raises Expired where the snapshot is no longer kept.
         """
         return self._events("searches", search_of, snapshot, since, until)
 
@@ -175,14 +178,24 @@ class Logs:
 
     def counts(self, snapshot: Snapshot) -> dict[str, Added]:
         """How many rows each table has, and how many of them have an `error`."""
-        found: dict[str, Added] = {}
+        found = dict.fromkeys(TABLES, Added())
         for table, version in snapshot.versions().items():
             with self.translated(table):
-                handle = self.open(table, version)
-                found[table] = (
-                    Added(*reading.count(handle.to_pyarrow_dataset())) if handle else Added()
-                )
+                if handle := self.open(table, version):
+                    found[table] = Added(*reading.count(handle.to_pyarrow_dataset()))
         return found
+
+    def since(self, table: str, snapshot: Snapshot) -> int:
+        """How many rows without an `error` a table has at offsets that it had not reached when
+        `snapshot` was taken; all, where that is no longer kept."""
+        then: DeltaTable | None = None
+        with contextlib.suppress(Expired):
+            then = self.open(table, snapshot.versions()[table])
+        with self.translated(table):
+            if handle := self.open(table):
+                dataset = handle.to_pyarrow_dataset()
+                return reading.count_from(dataset, lambda at: (then and _progress(then, at)) or 0)
+        return 0
 
     def open(self, table: str, version: int | None = None) -> DeltaTable | None:
         """A table, now or as it was; None where there is none (version -1). Raises BadLogs."""
@@ -204,8 +217,10 @@ class Logs:
         except (DeltaError, OSError) as error:
             kept = "; a snapshot is kept for `versions_days`: set more days for longer rounds"
             said = " ".join(COLOUR.sub("", str(error)).split())
-            gone = "not found" in said or "version" in said
-            raise BadLogs(f"{self._path(table)}: {said}{kept if gone else ''}") from error
+            gone = isinstance(error, FileNotFoundError | TableNotFoundError)
+            if gone or "not found" in said or "version" in said:
+                raise Expired(f"{self._path(table)}: {said}{kept}") from error
+            raise BadLogs(f"{self._path(table)}: {said}") from error
 
     def _events(
         self,
@@ -216,8 +231,7 @@ class Logs:
         until: datetime | None,
     ) -> Iterator[T]:
         with self.translated(table):
-            handle = self.open(table, snapshot.versions()[table])
-            if handle is not None:
+            if handle := self.open(table, snapshot.versions()[table]):
                 yield from reading.events(handle.to_pyarrow_dataset(), read, since, until)
 
     def _until_committed(self, table: str, attempt: Callable[[DeltaTable], T]) -> T:
@@ -283,7 +297,3 @@ def _write(handle: DeltaTable, rows: pa.Table, transactions: Mapping[str, int]) 
         writer_properties=WRITER,
         commit_properties=CommitProperties(app_transactions=apps),
     )
-
-
-def _added(rows: pa.Table) -> Added:
-    return Added(rows.num_rows, rows.num_rows - rows["error"].null_count)

@@ -1,7 +1,8 @@
 """`python -m training loop`: a round on a schedule, or when enough is new; one at a time.
 
 Killed at any point it goes on with the round that was open: see `training.rounds`. What makes a
-round impossible is logged and counted, and the next one is tried at the next turn.
+round impossible is logged and counted, whatever it is, and the next turn begins with what is then
+there: see `given_up`. Only a folder that cannot be used (BadRound) ends the loop.
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from export.bundle import BundleError
+from export.calibrate import CalibrationError
 from export.registry import Registry, RegistryError
-from training.rounds import BadRound, Outcome, latest
+from training.logs import BadLogs, Expired
+from training.rounds import BadRound, Outcome, Round, latest
 from training.telemetry import Telemetry
 from worker.errors import PrismrankError
 
 LOG = logging.getLogger(__name__)
+LONGEST: Final = 3_600.0  # seconds between looks, after failures
+PASSING: Final = (BadRound, BadLogs, RegistryError, OSError)  # a store that is away, other settings
+KNOWN: Final = (PrismrankError, BundleError, CalibrationError, RegistryError, OSError)
 
 
 class LoopSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,36 +82,46 @@ class Loop:
         self._registry, self._alias, self._telemetry = registry, alias, telemetry
 
     def run(self, most: int | None = None) -> int:
-        """Rounds until `stop` is set, `most` at the most; how many ended."""
-        ended = 0
+        """Rounds until `stop` is set, `most` at the most; how many ended.
+
+        After each failure in a row it waits twice as long, up to an hour.
+        """
+        ended, pause = 0, self._settings.look_seconds
         with only_one(self._rounds):
             while not self._stop.is_set() and (most is None or ended < most):
-                ended += self._turn()
+                try:
+                    ended += self._turn()
+                    pause = self._settings.look_seconds
+                except Exception as error:
+                    self._failed(error)
+                    pause = min(2 * pause, max(LONGEST, self._settings.look_seconds))
                 if most is None or ended < most:
-                    self._stop.wait(self._settings.look_seconds)
+                    self._stop.wait(pause)
         return ended
+
+    def _failed(self, error: Exception) -> None:
+        """Log and count it; what nobody foresaw with its traceback. BadRound goes on up."""
+        trace = None if isinstance(error, KNOWN) else error
+        said = f"{type(error).__name__}: {error}" if trace else error
+        LOG.error("the round cannot go on: %s; the live model stays", said, exc_info=trace)
+        self._telemetry.failures.labels(type(error).__name__).inc()
+        if isinstance(error, BadRound):
+            raise error
 
     def _turn(self) -> bool:
         """One look; whether a round ended."""
         now = datetime.now(UTC)
         self._telemetry.age(self._promoted_at(), now)
         last = latest(self._rounds)
-        try:
-            ended = last.outcome() if last else None
-            if last is None or ended is not None:
-                why = due(self._settings, ended, self._fresh_lists(ended), now)
-                if why is None:
-                    return False
-                LOG.info("a round is due: %s", why)
-            else:
-                LOG.info("round %s is open: going on with it", last.folder.name)
-            outcome = self._one_round()
-        except (PrismrankError, BundleError, RegistryError, OSError) as error:
-            LOG.error("the round cannot go on: %s; the live model stays", error)
-            self._telemetry.failures.labels(type(error).__name__).inc()
-            if isinstance(error, BadRound):
-                raise
-            return False
+        ended = last.outcome() if last else None
+        if last is None or ended is not None:
+            why = due(self._settings, ended, self._fresh_lists(ended), now)
+            if why is None:
+                return False
+            LOG.info("a round is due: %s", why)
+        else:
+            LOG.info("round %s is open: going on with it", last.folder.name)
+        outcome = self._one_round()
         LOG.info("round %d ended: %s", outcome.number, outcome.reason)
         self._telemetry.rounds.labels("promoted" if outcome.promoted else "refused").inc()
         self._telemetry.tell(outcome)
@@ -116,9 +132,25 @@ class Loop:
         """When the alias was last moved."""
         try:
             moves = [each.at for each in self._registry.history() if each.alias == self._alias]
-        except RegistryError:
+        except (RegistryError, OSError):
             return None
         return datetime.fromisoformat(moves[-1]) if moves else None
+
+
+@contextmanager
+def given_up(one: Round) -> Iterator[None]:
+    """A round that fails is dropped: gone on with, it would fail on what it has pinned for ever.
+
+    So it is with too few lists, a loss that is no number, a snapshot that is no longer kept, and
+    whatever nobody foresaw. What is PASSING leaves it open, and what was made of it stays.
+    """
+    try:
+        yield
+    except Exception as error:
+        if one.folder.exists() and (isinstance(error, Expired) or not isinstance(error, PASSING)):
+            LOG.warning("%s is given up; the next round begins with what is then there", one.folder)
+            one.abandon()
+        raise
 
 
 @contextmanager

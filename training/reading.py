@@ -120,6 +120,19 @@ def count(dataset: ds.Dataset) -> tuple[int, int]:
     return dataset.count_rows(), dataset.count_rows(filter=ds.field("error").is_valid())
 
 
+def count_from(dataset: ds.Dataset, start: Callable[[Place], int]) -> int:
+    """How many rows without an `error` there are from `start` of their place on."""
+    places: set[Place] = set()
+    for batch in dataset.to_batches(columns=["topic", "partition"]):
+        own = pa.table(batch).group_by(batch.schema.names).aggregate([])
+        places |= {(row["topic"], row["partition"]) for row in own.to_pylist()}
+    wanted = ds.scalar(False)
+    for topic, partition in places:
+        at = (ds.field("topic") == topic) & (ds.field("partition") == partition)
+        wanted |= (ds.field("offset") >= start((topic, partition))) & at
+    return int(dataset.count_rows(filter=_valid() & wanted))
+
+
 def rows_in_order(
     dataset: ds.Dataset,
     since: datetime | None = None,

@@ -95,6 +95,7 @@ def read_pages(path: Path, settings: PastSettings, reading: Reading) -> Iterator
     """
     rows = _columns(path, settings)
     whole = rows.filter(pc.is_valid(pc.binary_join_element_wise(*_required(rows), "")))
+    _refuse_without_top(path, whole["position"], settings)
     reading.left_out += rows.num_rows - whole.num_rows
     order = [(name, "ascending") for name in ("query_id", "user_query", "position", "item_id")]
     session, number = "", 0
@@ -165,6 +166,16 @@ def _required(rows: pa.Table) -> list[pa.ChunkedArray]:
     """The columns without which a row says nothing, as text, so that they join to null."""
     names = ("query_id", "user_query", "item_id", "position", "at")
     return [pc.cast(rows[name], pa.string()) for name in names]
+
+
+def _refuse_without_top(path: Path, positions: pa.ChunkedArray, settings: PastSettings) -> None:
+    """The first place is what all others are held against: a file of none was counted otherwise."""
+    first = settings.first_position
+    if len(positions) and not pc.any(pc.equal(positions, first)).as_py():
+        raise BadPast(
+            f"{path}: column {settings.position} has no row at the top: expected position {first},"
+            f" as `past.first_position` says, and the smallest is {pc.min(positions)}"
+        )
 
 
 def _read(path: Path, columns: Iterable[str]) -> pa.Table:

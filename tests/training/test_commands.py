@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -11,11 +12,16 @@ import pytest
 
 from tests.training import tiny
 from tests.training.conftest import Made, begin
+from tests.training.log_rows import append, ranked_list, record
+from tests.training.test_rounds import outcome
 from training.__main__ import main
 from training.commands import fresh_lists, live_model
 from training.loop import only_one
 from training.rounds import Outcome
+from training.service import pin
 from training.telemetry import Telemetry
+from training.upkeep import retain
+from worker import codec
 from worker.scoring.overlap import Overlap
 
 
@@ -96,6 +102,49 @@ def test_only_lists_that_the_last_round_did_not_read_are_new(first_round: Made) 
     assert fresh_lists(first_round.config, telemetry, last) == 0
     rows = telemetry.registry.get_sample_value("prismrank_training_rows", {"table": "lists"})
     assert rows == tiny.VISITS
+
+
+def test_lists_that_cannot_be_decoded_or_were_retired_are_not_counted_as_new(
+    tmp_path: Path,
+) -> None:
+    made = begin(tmp_path, tmp_path)
+    logs, now = made.config.logs.open(), datetime.now(UTC)
+    value = codec.encode(ranked_list("q"))
+
+    def add(first: int, values: list[bytes], at: datetime) -> None:
+        known = {"topic": "ranked-lists", "timestamp": at}
+        append(logs, [record(n, each, **known) for n, each in enumerate(values, first)], "lists")
+
+    def new() -> int:
+        return fresh_lists(made.config, Telemetry(), made.round(1).outcome())
+
+    add(0, [value] * 30 + [b"garbage"] * 5, now - timedelta(days=366))
+    assert new() == 30
+    made.round(1).begin(lambda: pin(made.config, 1, made.registry))
+    made.round(1).end(outcome(1))
+    assert new() == 0
+    assert retain(logs, made.config.logs, now) == 35
+    assert new() == 0
+    add(35, [value] * 20 + [b"garbage"], now)
+    assert new() == 20
+
+
+def test_a_round_whose_loss_is_no_number_is_not_taken_up_again(
+    shop: Made, zero_shot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = begin(
+        tmp_path,
+        Path(shop.config.model.base),
+        lambda one: msgspec.structs.replace(
+            one,
+            logs=shop.config.logs,
+            recipe=msgspec.structs.replace(one.recipe, learning_rate=1e6, head_learning_rate=1e6),
+        ),
+    )
+    shutil.copytree(zero_shot, Path(made.config.work) / "zero-shot" / zero_shot.name)
+    assert main(["run", str(made.file)]) == 2
+    assert "the loss of step" in capsys.readouterr().err
+    assert not made.round(1).folder.exists()
 
 
 def test_a_loop_makes_its_rounds_and_ends(

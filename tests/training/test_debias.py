@@ -163,7 +163,26 @@ def test_nothing_held_out_is_older_than_what_is_learned_from(
     assert sorted([*learned, *held], key=lambda one: one.list_id) == sorted(
         lists, key=lambda one: one.list_id
     )
-    assert all(old.at < new.at for old in learned for new in held)
+    asked = round(len(lists) * (1.0 - share))
+    assert asked / 2 <= len(learned) <= asked
+    assert all(old.at <= new.at for old in learned for new in held)
+    begins = sorted(one.at for one in lists)[asked : asked + 1]
+    if 2 * sum(one.at < since for since in begins for one in lists) >= asked:
+        assert all(old.at < new.at for old in learned for new in held)
+
+
+@pytest.mark.parametrize("older", [0, 20])
+def test_a_past_of_one_moment_is_divided_by_the_hash_of_its_lists(older: int) -> None:
+    times = [at(0)] * older + [at(1)] * (200 - older)
+    pages = [ranked(n, timestamp=time) for n, time in enumerate(times)]
+    lists = joined([], pages, [search(n) for n in range(200)]).lists
+    learned, held = split(lists, 0.25)
+    assert (len(learned), len(held)) == (150, 50)
+    assert {one.at for one in held} == {at(1)}
+    ids = {one.list_id for one in held}
+    assert ids != {one.list_id for one in lists[-50:]}, "not by their order"
+    again = split(list(reversed(lists)), 0.25)[1]
+    assert {one.list_id for one in again} == ids
 
 
 def test_a_share_beyond_one_is_refused() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.training.clicked import clicked, explored
 from tests.training.pages import joined, place, ranked, search
-from training.columns import Columns, columns
+from training.columns import Booleans, Columns, columns
 from training.examination import Examination, ExaminationSettings, em, estimate, harvest
 from worker.ranking.explore import explore
 from worker.ranking.model import Doubles
@@ -119,10 +119,72 @@ def test_smoothing_is_a_setting() -> None:
     assert rough.theta != smooth.theta
 
 
-def test_no_impressions_give_the_assumed_curve() -> None:
-    found = estimate(columns([])[0], ExaminationSettings(eta=2.0))
+def at_the_first(table: Columns, kept: float) -> Columns:
+    """The same, where only that share of the first place's clicks fell."""
+    lost = (table.places == 1) & (np.random.default_rng(0).random(len(table)) >= kept)
+    none = np.zeros(len(table))
+    return replace(
+        table,
+        clicks=np.where(lost, none, table.clicks),
+        grades=np.where(lost, none, table.grades),
+    )
+
+
+def only(table: Columns, rows: Booleans) -> Columns:
+    return Columns(*(getattr(table, name)[rows] for name in Columns.__slots__))
+
+
+@pytest.mark.parametrize("method", ["auto", "harvest", "em", "regression-em"])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "kept",
+    [0.0, 0.01, 0.05, None],
+    ids=["a banner", "clicked on a few times", "clicked on seldom", "never shown"],
+)
+def test_where_the_first_place_cannot_be_held_against_the_curve_is_assumed(
+    kept: float | None, share: float, method: str
+) -> None:
+    table, _ = clicked(6_000, share=share, seed=1)
+    seen = only(table, table.places > 1) if kept is None else at_the_first(table, kept)
+    found = estimate(seen, ExaminationSettings(method=method))  # type: ignore[arg-type]
+    assert found.method == "assumed"
+    assert found.at(PLACES) == pytest.approx(1 / PLACES)
+    assert "first" in found.why or "exploration swapped too little" in found.why
+
+
+@pytest.mark.parametrize("method", ["harvest", "em", "regression-em"])
+def test_a_place_that_is_looked_at_a_little_more_than_the_first_counts_as_it(method: str) -> None:
+    table = at_the_first(clicked(6_000, seed=1)[0], 0.4)
+    found = estimate(table, ExaminationSettings(method=method))  # type: ignore[arg-type]
+    assert found.method == method
+    assert found.theta[:2] == (1.0, 1.0)
+    assert max(found.theta) == 1.0
+
+
+def test_a_place_that_was_hardly_shown_does_not_belie_the_first() -> None:
+    table, truth = clicked(6_000, share=0.0, seed=1)
+    deep = (table.places == 10) & (table.clicks > 0) & (np.cumsum(table.clicks) < 500)
+    assert 0 < deep.sum() < PLAIN.least_clicks
+    rare = only(table, (table.places < 10) | deep)
+    found = estimate(rare, PLAIN)
+    assert found.method == "regression-em"
+    assert found.theta[9] == 1.0
+    assert np.abs(np.array(found.theta[:9]) - truth.theta[:9]).max() < 0.05
+
+
+@pytest.mark.parametrize("method", ["auto", "harvest", "em", "regression-em", "assumed"])
+def test_no_impressions_give_the_assumed_curve(method: str) -> None:
+    settings = ExaminationSettings(method=method, eta=2.0)  # type: ignore[arg-type]
+    found = estimate(columns([])[0], settings)
     assert found.method == "assumed"
     assert found.at(np.array([1, 2, 50])) == pytest.approx([1, 1 / 4, 1 / 2_500])
+
+
+def test_without_claims_of_relevance_nothing_is_read_off_them() -> None:
+    table, _ = clicked(3_000)
+    silent = replace(table, relevance=np.full(len(table), np.nan))
+    found = estimate(silent, ExaminationSettings(method="regression-em"))
+    assert (found.method, found.why) == ("assumed", "asked for; no list claims a relevance")
 
 
 def test_a_pinned_neighbour_is_no_partner_of_a_comparison() -> None:
@@ -186,7 +248,7 @@ def test_the_order_of_rows_does_not_matter(chance: object, seed: int) -> None:
 
 @given(st.integers(0, 20), st.floats(0.0, 1.0), st.sampled_from([1, 2, 5]))
 @examples(max_examples=30)
-def test_every_method_gives_a_finite_positive_curve_that_begins_at_one(
+def test_every_method_gives_a_finite_positive_curve_that_is_highest_at_the_first(
     seed: int, share: float, least: int
 ) -> None:
     table, _ = clicked(200, seed=seed, share=share)
@@ -196,3 +258,4 @@ def test_every_method_gives_a_finite_positive_curve_that_begins_at_one(
         assert curve[0] == 1.0
         assert np.isfinite(curve).all()
         assert (curve > 0).all()
+        assert (curve <= 1.0).all()

@@ -28,7 +28,7 @@ from tests.training.log_rows import (
     searches,
 )
 from training import reading, upkeep
-from training.logs import BadLogs, Logs, LogSettings
+from training.logs import BadLogs, Expired, Logs, LogSettings
 from training.reading import Snapshot
 from training.records import LAST, SCHEMA, TABLES, Added, Record, Span, arrow, keys_of
 from worker import codec
@@ -53,6 +53,33 @@ def test_logs_that_nobody_has_written_are_empty(logs: Logs) -> None:
     assert logs.items(snapshot) == {}
     assert logs.offsets("searches", TOPIC) == {}
     assert logs.counts(snapshot) == dict.fromkeys(TABLES, Added())
+
+
+def test_what_came_since_a_snapshot_is_counted_whatever_happened_to_the_table(logs: Logs) -> None:
+    before = logs.snapshot()
+    append(logs, searches(0, 10) + searches(0, 4, partition=1))
+    snapshot = logs.snapshot()
+    assert logs.since("searches", before) == 14
+    assert logs.since("searches", snapshot) == 0
+    logs.claim("searches", {(TOPIC, 2): 500})
+    late = NOON + timedelta(days=8)
+    append(logs, [search(10, timestamp=late), record(11, b"garbage"), search(12)])
+    append(logs, searches(500, 503, partition=2))
+    assert logs.since("searches", snapshot) == 5
+    upkeep.compact(logs, kept(logs), LATER)
+    assert logs.since("searches", snapshot) == 5
+    old = [search(n, timestamp=None, partition=1) for n in range(4, 9)]
+    append(logs, old)
+    upkeep.retain(logs, kept(logs, retention_days=1), NOON + timedelta(days=2))
+    assert logs.since("searches", snapshot) == 0, "all of them are gone"
+    append(logs, [record(13, search(13).value, timestamp=late)])
+    assert logs.since("searches", snapshot) == 1
+
+
+def test_all_is_new_since_a_snapshot_that_is_no_longer_kept(logs: Logs) -> None:
+    append(logs, searches(0, 3))
+    assert logs.since("searches", Snapshot(searches=99)) == 3
+    assert logs.since("lists", Snapshot(lists=99)) == 0
 
 
 def test_a_row_that_comes_again_is_not_added_again(logs: Logs) -> None:
@@ -310,10 +337,15 @@ def test_a_snapshot_of_versions_that_are_gone_is_refused_by_name(logs: Logs) -> 
     upkeep.compact(logs, kept(logs), LATER)
     table = DeltaTable(f"{logs.url}/searches")
     table.vacuum(0, dry_run=False, enforce_retention_duration=False)
-    with pytest.raises(BadLogs, match=r"searches: .*versions_days"):
+    with pytest.raises(Expired, match=r"searches: .*versions_days"):
         list(logs.searches(snapshot))
-    with pytest.raises(BadLogs, match=r"searches: .*versions_days"):
+    with pytest.raises(Expired, match=r"searches: .*versions_days"):
         list(logs.searches(Snapshot(searches=99)))
+    table.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 days"})
+    DeltaTable(table.table_uri).create_checkpoint()
+    DeltaTable(table.table_uri).cleanup_metadata()
+    with pytest.raises(Expired, match=r"searches: .*versions_days"):
+        list(logs.searches(snapshot))
 
 
 def test_progress_outlives_checkpoints_compaction_and_retention(logs: Logs) -> None:

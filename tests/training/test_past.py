@@ -140,6 +140,25 @@ def test_a_session_of_several_queries_becomes_several_lists(tmp_path: Path, logs
     assert found == [("s", "boot", "s"), ("s/2", "shoe", "s"), ("t", "shoe", "t")]
 
 
+@pytest.mark.parametrize(
+    ("positions", "first", "says"),
+    [
+        ((2, 1, 1), 0, "expected position 0, as `past.first_position` says, and the smallest is 1"),
+        ((3, 2, 5), 1, "expected position 1, as `past.first_position` says, and the smallest is 2"),
+    ],
+    ids=["counted from 1, read from 0", "without the first place"],
+)
+def test_a_file_without_a_first_place_is_refused(
+    tmp_path: Path, logs: Logs, positions: tuple[int, ...], first: int, says: str
+) -> None:
+    rows = [(*row[:3], place, row[4]) for row, place in zip(ROWS, positions, strict=True)]
+    settings = PastSettings(at=AT, first_position=first)  # type: ignore[arg-type]
+    with pytest.raises(BadPast, match=f"column position has no row at the top: {says}"):
+        import_past(written(tmp_path, rows), settings, logs)
+    assert logs.counts(logs.snapshot()) == added()
+    import_past(written(tmp_path), PastSettings(at=AT), logs)
+
+
 def test_rows_that_say_nothing_are_left_out_and_counted(tmp_path: Path, logs: Logs) -> None:
     rows = [
         ("q1", "shoe", "a", 1, True),
