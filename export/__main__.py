@@ -100,18 +100,24 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
     return {"digest": digest, "bundle": str(options.out)}
 
 
+def _registry(options: argparse.Namespace) -> Registry:
+    if Path(options.registry).is_file():  # a glob under a file finds nothing, and says nothing
+        raise RegistryError(f"registry {options.registry}: is a file, expected a folder or a URL")
+    return Registry(options.registry)
+
+
 def _categories(path: Path) -> tuple[str, ...]:
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     return tuple(dict.fromkeys(filter(None, lines)))
 
 
 def _publish(options: argparse.Namespace) -> dict[str, Any]:
-    digest = Registry(options.registry).publish(options.folder)
+    digest = _registry(options).publish(options.folder)
     return {"digest": digest, "lines": [digest]}  # bare, so that a shell can hand it on
 
 
 def _list(options: argparse.Namespace) -> dict[str, Any]:
-    registry = Registry(options.registry)
+    registry = _registry(options)
     aliases = registry.aliases()
     digests = registry.digests()
     lines = [" ".join([each, *(a for a in aliases if aliases[a] == each)]) for each in digests]
@@ -119,7 +125,7 @@ def _list(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _verify(options: argparse.Namespace) -> dict[str, Any]:
-    registry = Registry(options.registry)
+    registry = _registry(options)
     digests = [options.digest] if options.digest else registry.digests()
     if not digests:
         raise RegistryError(f"no bundles in {options.registry}")
@@ -129,12 +135,12 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _promote(options: argparse.Namespace) -> dict[str, Any]:
-    Registry(options.registry).promote(options.digest, options.alias, reason=options.reason)
+    _registry(options).promote(options.digest, options.alias, reason=options.reason)
     return {"alias": options.alias, "digest": options.digest}
 
 
 def _rollback(options: argparse.Namespace) -> dict[str, Any]:
-    digest = Registry(options.registry).rollback(options.alias, reason=options.reason)
+    digest = _registry(options).rollback(options.alias, reason=options.reason)
     return {"alias": options.alias, "digest": digest}
 
 

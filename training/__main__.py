@@ -15,15 +15,27 @@ from worker.errors import PrismrankError
 from worker.ranking.diversify import METHODS
 
 MISUSED = 2
+SEEDS = range(2**32)
+
+
+class Misused(PrismrankError):
+    """An option cannot be used. Nothing was begun; the command ends with status 2."""
+
+    def __init__(self, option: str, value: str, expected: str) -> None:
+        super().__init__(f"{option} {value!r}: expected {expected}; nothing was begun")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 where it did what was asked, 2 where it could not."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         status: int = options.run(options)
     except (PrismrankError, BundleError, RegistryError, CalibrationError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return MISUSED
+    except OSError as error:
+        why = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"error: {why}; the command ends, what it had finished stays", file=sys.stderr)
         return MISUSED
     return status
 
@@ -31,6 +43,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def names(text: str) -> list[str]:
     """The words of a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _methods(text: str) -> list[str]:
+    found = names(text)
+    if not found or not METHODS.keys() >= set(found):
+        raise Misused("--methods", text, f"some of {', '.join(METHODS)}")
+    return found
+
+
+def _whole(option: str, allowed: range) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        digits = text.removeprefix("-")
+        if not digits.isdecimal() or int(text) not in allowed:
+            expected = f"a whole number from {allowed.start} to {allowed.stop - 1}"
+            raise Misused(option, text, expected)
+        return int(text)
+
+    return read
+
+
+def _folder(option: str) -> Callable[[str], Path]:
+    """A folder that is there, or can be made."""
+
+    def read(text: str) -> Path:
+        path = Path(text)
+        there = next(each for each in (path, *path.parents) if each.exists())
+        if not there.is_dir():
+            raise Misused(option, text, f"a folder, and {there} is a file")
+        return path
+
+    return read
+
+
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix != ".png" or path.is_dir() or not path.parent.is_dir():
+        raise Misused("--plot", text, "a file NAME.png in a folder that is there")
+    return path
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
@@ -53,13 +103,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="one round: from the logs, or from human labels"))
     loop = commands.add_parser("loop", help="a round on a schedule, or when enough is new")
     loop.add_argument("config", type=Path, metavar="CONFIG.toml")
-    loop.add_argument("--rounds", type=int, help="end after so many; without it: never")
+    rounds = _whole("--rounds", range(1, 2**31))
+    loop.add_argument("--rounds", type=rounds, help="end after so many; without it: never")
     loop.set_defaults(run=_command("loop"))
     simulate = commands.add_parser("simulate", help="people with known tastes, into the log tables")
     simulate.add_argument("config", type=Path, metavar="CONFIG.toml")
     simulate.add_argument("--catalogue", type=Path, help="items to sell; without it: the built-in")
     simulate.add_argument("--judgments", type=Path, nargs="+", default=[], help="or graded queries")
-    simulate.add_argument("--jsonl", type=Path, help="a folder for JSONL, instead of the tables")
+    jsonl = _folder("--jsonl")
+    simulate.add_argument("--jsonl", type=jsonl, help="a folder for JSONL, instead of the tables")
     simulate.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
     simulate.set_defaults(run=_command("simulate"))
     return parser
@@ -68,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_collect(collect: argparse.ArgumentParser) -> None:
     collect.add_argument("config", type=Path, metavar="CONFIG.toml")
     collect.add_argument("--once", action="store_true", help="to the end of the topics, and stop")
-    collect.add_argument("--replay-from", type=int, metavar="OFFSET", help="first read again")
+    offset = _whole("--replay-from", range(2**63))
+    collect.add_argument("--replay-from", type=offset, metavar="OFFSET", help="first read again")
     collect.add_argument("--parquet", type=Path, help="a shop's own past, a row an impression")
     collect.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
     collect.set_defaults(run=_command("collect"))
@@ -80,8 +133,8 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--data", type=Path, help="the folder of the labelled sets: their train parts")
     run.add_argument("--sets", type=names, default=["home_depot", "crowdflower"])
     run.add_argument("--base", help="folder of a Hugging Face model, or its id on the hub")
-    run.add_argument("--out", type=Path, help="the folder of the bundle")
-    run.add_argument("--seed", type=int, help="of all chance")
+    run.add_argument("--out", type=_folder("--out"), help="the folder of the bundle")
+    run.add_argument("--seed", type=_whole("--seed", SEEDS), help="of all chance")
     run.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
     run.set_defaults(run=_command("run"))
 
@@ -94,11 +147,12 @@ def _add_evaluate(judge: argparse.ArgumentParser) -> None:
     judge.add_argument("--split", choices=("train", "dev", "all"), help="default: the set's own")
     judge.add_argument("--judgments", type=Path, nargs="+", default=[], help="JSONL with grades")
     judge.add_argument("--frontier", action="store_true", help="every dial, not only 0")
-    judge.add_argument("--methods", type=names, default=list(METHODS), help=",".join(METHODS))
-    judge.add_argument("--seed", type=int, default=0, help="of the shuffles and the bootstrap")
+    judge.add_argument("--methods", type=_methods, default=list(METHODS), help=",".join(METHODS))
+    seed = _whole("--seed", SEEDS)
+    judge.add_argument("--seed", type=seed, default=0, help="of the shuffles and the bootstrap")
     judge.add_argument("--markdown", action="store_true", help="tables (the default)")
     judge.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
-    judge.add_argument("--plot", type=Path, help="write the curves to this PNG")
+    judge.add_argument("--plot", type=_picture, help="write the curves to this PNG")
     judge.set_defaults(run=_command("evaluate"))
 
 

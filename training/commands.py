@@ -37,8 +37,7 @@ from training.simulate import Source, ranker
 from training.simulate import simulate as visits
 from training.teach import ModelSettings
 from training.telemetry import Telemetry
-from training.visitors import Graded, Shopping
-from worker import codec
+from training.visitors import Graded, Shopping, read_items
 from worker.events import Item
 from worker.ranking.bundled import Bundled
 from worker.ranking.join import Dials
@@ -149,8 +148,7 @@ def _catalogue(path: Path, config: Config) -> dict[str, Item]:
     if path.suffix == ".parquet":
         found = read_catalogue(path, config.past.catalogue_columns)
     else:
-        lines = path.read_bytes().splitlines()
-        found = (codec.decode_item(line, judgments.LIMITS) for line in lines if line.strip())
+        found = read_items(path)
     return {item.item_id: item for item in found}
 
 

@@ -2,13 +2,17 @@
 
 They come from JSONL, a SearchEvent a line whose candidates carry `grade`, or from the parquet sets
 that stand beside the project, whose candidates come in the order of their ids, which says nothing.
+
+In JSONL the file is its own catalogue: an item of an event's `history` is what the first candidate
+of its id with a title, on any line, says of it. One that no candidate describes is left out, as the
+worker does with what its catalogue does not know.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +28,7 @@ from worker.ranking.join import Tables
 
 RELEVANT: Final = 2 / 3  # a mean that is stored as 2.33 of 1 to 3 falls just short
 NO_CATEGORY: Final = "other"
+DESCRIBING: Final = tuple(name for name in Item.__struct_fields__ if name != "extras")
 LIMITS: Final = codec.Limits(record_bytes=1 << 26, candidates=100_000)
 
 
@@ -119,7 +124,8 @@ SETS: Final = {
 
 
 def read_jsonl(path: Path) -> list[GradedQuery]:
-    """The graded queries of a file of search events; raises BadJudgments that names the line."""
+    """The graded queries of a file of search events, each with its past; raises BadJudgments that
+    names the line."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -132,7 +138,7 @@ def read_jsonl(path: Path) -> list[GradedQuery]:
             queries.append(_graded(codec.decode_search_event(line, LIMITS)))
         except BadMessage as error:
             raise BadJudgments(f"{path}:{number}: {error}") from error
-    return queries
+    return _with_past(queries)
 
 
 def read_set(name: str, data: Path, split: str | None = None) -> list[GradedQuery]:
@@ -165,6 +171,7 @@ def digest(queries: Iterable[GradedQuery]) -> str:
     labels = hashlib.sha256()
     for query in queries:
         labels.update(codec.encode(query.event) + msgspec.json.encode(query.grades))
+        labels.update(b"".join(codec.encode(item) for item in query.past))
     return labels.hexdigest()
 
 
@@ -179,6 +186,26 @@ def _graded(event: SearchEvent) -> GradedQuery:
     candidates = tuple(item for item, _ in graded.values())
     grades = tuple(grade for _, grade in graded.values())
     return GradedQuery(msgspec.structs.replace(event, candidates=candidates), grades)
+
+
+def _with_past(queries: Sequence[GradedQuery]) -> list[GradedQuery]:
+    """The queries, each with the items of its history that a candidate of any of them describes."""
+    described: dict[str, Item] = {}
+    for query in queries:
+        for item in query.event.candidates:
+            if item.title and item.item_id not in described:
+                fields = {name: getattr(item, name) for name in DESCRIBING}
+                described[item.item_id] = Item(**fields)
+    return [
+        replace(
+            query, past=tuple(described[each] for each in _acted_on(query) if each in described)
+        )
+        for query in queries
+    ]
+
+
+def _acted_on(query: GradedQuery) -> dict[str, None]:
+    return dict.fromkeys(entry.item_id for entry in query.event.history or ())
 
 
 def _rows(folder: Path, columns: Columns) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from export.bundle import Segment, Template
 from export.calibrate import CalibrationError, fit_blend, fit_platt, order_alone
 from export.domain import Domain, fit_domain
+from export.precision import PRECISIONS
 from export.session import Session
 from export.source import find_base
 from training.dataset import LabelledList
@@ -73,6 +74,13 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         int, Meta(ge=1, description="items that a category needs to be learned")
     ] = 20
     most_categories: Annotated[int, Meta(ge=0, description="the largest so many are learned")] = 200
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.variants) - PRECISIONS.keys()):
+            raise ValueError(
+                f"variants {', '.join(map(repr, unknown))}: expected some of"
+                f" {', '.join(PRECISIONS)}"
+            )
 
     @property
     def base_folder(self) -> Path:

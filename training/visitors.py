@@ -7,21 +7,39 @@ queries, where an item is worth its grade to everyone.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import accumulate
+from pathlib import Path
 from random import Random
-from typing import Final
 
 import msgspec
 
-from training.judgments import GradedQuery
+from training.judgments import DESCRIBING, LIMITS, GradedQuery
 from training.simulate import Asked, SimulateSettings
+from worker import codec
+from worker.errors import BadMessage, PrismrankError
 from worker.events import Behaviour, Candidate, Item, Profile
 from worker.ranking.profiles import fold
 from worker.shop.visits import BOTS, Shop
 
-FIELDS: Final = tuple(name for name in Item.__struct_fields__ if name != "extras")
+
+class BadCatalogue(PrismrankError):
+    """A file of items cannot be used. Nobody came; the command ends with status 2."""
+
+
+def read_items(path: Path) -> Iterator[Item]:
+    """The items of JSONL, one a line; raises BadCatalogue that names the line."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise BadCatalogue(f"{path}: {error.strerror}; expected a file, an item a line") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield codec.decode_item(line, LIMITS)
+            except BadMessage as error:
+                raise BadCatalogue(f"{path}:{number}: {error}") from error
 
 
 class Shopping:
@@ -107,7 +125,7 @@ def _agreed(candidates: Iterable[Candidate]) -> dict[str, Item]:
     """The items that are described in one way only, by id."""
     known: dict[str, Item | None] = {}
     for candidate in candidates:
-        item = Item(**{name: getattr(candidate, name) for name in FIELDS})
+        item = Item(**{name: getattr(candidate, name) for name in DESCRIBING})
         if known.setdefault(item.item_id, item) != item:
             known[item.item_id] = None
     return {item_id: item for item_id, item in known.items() if item is not None}

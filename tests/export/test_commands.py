@@ -132,6 +132,21 @@ def test_what_the_registry_refuses_is_exit_1(
     assert stderr.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    "action",
+    [["list"], ["verify"], ["promote", "0" * 64, "--reason", "x"], ["rollback", "--reason", "x"]],
+    ids=lambda action: action[0],
+)
+def test_a_registry_is_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], action: list[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    status, stdout, stderr = run(capsys, "registry", *action, "--registry", file)
+    assert (status, stdout) == (1, "")
+    assert stderr == f"error: registry {file}: is a file, expected a folder or a URL\n"
+
+
 @pytest.mark.parametrize("arguments", [[], ["build"], ["registry", "promote", "x"], ["paint"]])
 def test_wrong_usage_is_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:

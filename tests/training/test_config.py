@@ -72,6 +72,16 @@ def test_a_past_is_learned_from_rows_that_have_a_user(tmp_path: Path) -> None:
     assert read(write(tmp_path, by_impression)).model.pair_template.history == 3
 
 
+def test_a_precision_that_no_export_knows_is_refused_before_anything_is_learned(
+    tmp_path: Path,
+) -> None:
+    asked = LEAST.replace("[logs]", 'variants = ["int8", "fp8"]\n[logs]')
+    says = r"variants 'fp8': expected some of fp32, fp16, int8 - at `\$\.model`"
+    with pytest.raises(BadConfig, match=says):
+        read(write(tmp_path, asked))
+    assert read(write(tmp_path, asked.replace("fp8", "fp16"))).model.variants == ("int8", "fp16")
+
+
 @pytest.mark.parametrize("missing", ["work", "model", "logs"])
 def test_what_has_no_default_is_asked_for(missing: str, tmp_path: Path) -> None:
     parts = {"work": 'work = "w"\n', "model": '[model]\nbase = "b"\n', "logs": '[logs]\nurl = "l"'}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.factories import candidate, event
+from training.dataset import labelled
 from training.judgments import (
     SETS,
     BadJudgments,
@@ -21,6 +23,7 @@ from training.judgments import (
     read_set,
     worth_measuring,
 )
+from worker.events import Item
 
 DATA = Path(os.environ.get("PRISMRANK_DATA", Path(__file__).parents[2] / "../shared/data"))
 
@@ -49,6 +52,23 @@ def test_a_line_is_a_search_event_whose_candidates_carry_grades(tmp_path: Path) 
     assert query.event.user_query == "shoe"
     assert query.gains() == {"a": 1.0, "b": 0.25}
     assert [one.brand for one in query.event.candidates] == [None, "Acme"]
+
+
+def test_a_history_is_described_by_the_candidates_of_the_whole_file(tmp_path: Path) -> None:
+    done = [{"item_id": name, "action_name": "purchase"} for name in ("later", "b", "gone", "b")]
+    lines = [
+        line({"item_id": "later", "grade": 0}, item("b", 1, brand="Acme"), history=done),
+        line(item("later", 0.5, title="first", score=3.0), item("b", 0, brand="Birch")),
+        line(item("later", 1, title="second")),
+    ]
+    file = tmp_path / "labels.jsonl"
+    file.write_text("\n".join(lines))
+    one, *others = read_jsonl(file)
+    later, b = Item(item_id="later", title="first"), Item(item_id="b", title="b", brand="Acme")
+    assert one.past == (later, b)
+    assert [query.past for query in others] == [(), ()]
+    (learned, *_) = labelled([one])
+    assert learned.search.history == ((b, 10.0), (later, 5.0))
 
 
 @pytest.mark.parametrize(
@@ -137,6 +157,8 @@ def test_the_digest_speaks_of_texts_and_grades() -> None:
     assert digest([graded(0, 1)]) == digest([graded(0, 1)])
     assert digest([graded(0, 1)]) != digest([graded(1, 0)])
     assert digest([graded(0, 1)]) != digest([graded(0, 1, brand="HP")])
+    known = replace(graded(0, 1), past=(Item(item_id="old", title="hat"),))
+    assert digest([known]) != digest([graded(0, 1)])
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no labelled sets at {DATA} (PRISMRANK_DATA)")

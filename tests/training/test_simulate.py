@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,7 +22,7 @@ from training.simulate import (
     ranker,
     simulate,
 )
-from training.visitors import Graded, Shopping
+from training.visitors import BadCatalogue, Graded, Shopping, read_items
 from worker import codec
 from worker.events import Behaviour, RankedList, SearchEvent
 from worker.ranking.join import Dials, Tables, join
@@ -206,6 +207,21 @@ def test_what_is_sent_by_id_alone_is_joined_to_what_was_judged() -> None:
         (expected,) = judged[asked.user_query]
         assert entry.item.title == expected.title
         assert entry.item.description == expected.description
+
+
+def test_a_bad_line_of_a_catalogue_is_named_with_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "items.jsonl"
+    file.write_text('{"item_id": "a", "title": "shoe"}\n\n{"item_id": 5}\n')
+    items = read_items(file)
+    assert next(items).title == "shoe"
+    with pytest.raises(BadCatalogue, match=r"items\.jsonl:3: \$\.item_id: expected .*got 5"):
+        next(items)
+
+
+@pytest.mark.parametrize(("name", "why"), [("none.jsonl", "No such file"), ("", "Is a directory")])
+def test_a_catalogue_that_is_no_file_is_named(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(BadCatalogue, match=f"{tmp_path / name}: {why}"):
+        list(read_items(tmp_path / name))
 
 
 def test_a_shopper_carries_what_they_did_before() -> None:
