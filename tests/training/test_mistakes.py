@@ -28,6 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a configuration, one whose `work` is below a file, and that file."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("mine")
+    (tmp_path / "bad.jsonl").write_text('{"item_id": "a"}\n{"item_id": 5\n')
     (tmp_path / "c.toml").write_text(CONFIG.format(work="work", port=0))
     (tmp_path / "below.toml").write_text(CONFIG.format(work="file/work", port=0))
     return tmp_path
@@ -48,6 +49,7 @@ def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     [
         (["simulate", "c.toml", "--catalogue", "none.jsonl"], "none.jsonl: No such file"),
         (["simulate", "c.toml", "--catalogue", "."], ".: Is a directory"),
+        (["simulate", "c.toml", "--catalogue", "bad.jsonl"], "bad.jsonl:2: $: expected one JSON"),
         (["simulate", "c.toml", "--jsonl", "file/x"], "--jsonl 'file/x': expected a folder, and"),
         (["run", "below.toml"], "file/work/rounds: Not a directory; the command ends"),
         (["loop", "below.toml"], "file/work/rounds: Not a directory; the command ends"),
