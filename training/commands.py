@@ -90,9 +90,14 @@ def loop(options: argparse.Namespace) -> int:
     config, telemetry, stop = configs.read(options.config), Telemetry(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    start_http_server(
-        config.loop.metrics_port, config.loop.metrics_host, registry=telemetry.registry
-    )
+    host, port = config.loop.metrics_host, config.loop.metrics_port
+    try:
+        start_http_server(port, host, registry=telemetry.registry)
+    except OSError as error:
+        raise BadConfig(
+            f"loop.metrics_port {port} of loop.metrics_host {host!r}: {error.strerror};"
+            " expected one that is free, or 0 for any; no round was begun"
+        ) from error
     rounds = Path(config.work) / "rounds"
     Loop(
         config.loop,

@@ -134,7 +134,7 @@ def brier(queries: Sequence[GradedQuery], model: Model) -> Doubles:
     """[queries] the mean squared difference of P(relevant) and grade (Brier 1950)."""
     searches = [
         join(
-            msgspec.structs.replace(query.event, k=None, offset=None),
+            replace(query.event, k=None, offset=None, policy=None),
             query.tables,
             Dials(diversity=0),
         )

@@ -83,5 +83,6 @@ def test_a_loop_whose_port_is_taken_begins_no_round(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         (here / "c.toml").write_text(CONFIG.format(work="work", port=port))
-        assert "Address already in use" in said(["loop", "c.toml", "--rounds", "1"], capsys)
+        says = f"loop.metrics_port {port} of loop.metrics_host '127.0.0.1': Address already in use"
+        assert says in said(["loop", "c.toml", "--rounds", "1"], capsys)
     assert not (here / "work").exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from export.bundle import Segment, Template
 from export.session import open_session
@@ -144,6 +145,12 @@ def test_relevance_is_the_mean_ndcg_of_the_lists(real: Side) -> None:
     worst = sorted(grades)
     assert check.challenger == ndcg(sorted(grades, reverse=True), grades, 10)
     assert check.champion == pytest.approx(ndcg(worst, grades, 10))
+
+
+def test_a_golden_query_that_names_a_policy_is_judged_without_it(real: Side) -> None:
+    named = [replace(one, event=structs.replace(one.event, policy="summer")) for one in PLANTED]
+    judges = trial(Overlap(), ReadsDescriptions(), real)
+    assert judges.quality("planted", named) == judges.quality("planted", PLANTED)
 
 
 def test_what_few_queries_speak_of_is_shown_and_not_known(real: Side) -> None:
