@@ -27,7 +27,7 @@ FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 GOLDENS: Final = "goldens.npz"
 INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
-PAST_CHARS: Final = 80  # of an item that the user acted on: the items of the list need room too
+PAST_CHARS: Final = 160  # of all that the user acted on: the items of the list need room too
 OUTPUTS: Final = {"encoder": ("vector", "category"), "model": ("relevance",)}  # by graph
 
 
@@ -62,13 +62,14 @@ class Template(Struct, frozen=True, kw_only=True):
 
     def asked(self, user_query: str, past: Iterable[Mapping[str, Any]]) -> str:
         """The text of a query and of the items that the user acted on, those that tell most first:
-        `history` of them at most, each by its first field, at most PAST_CHARS of it.
+        `history` of them at most, each by its first field and its part of PAST_CHARS.
 
         >>> Template(history=1).asked("boots", [{"title": "Trail shoe"}, {"title": "Sandal"}])
         'boots | Trail shoe'
         """
         named = (str(fields.get(self.item[0].field) or "") for fields in past)
-        titles = [name[:PAST_CHARS] for name in islice(filter(str.strip, named), self.history)]
+        told = islice(filter(str.strip, named), self.history)
+        titles = [name[: PAST_CHARS // self.history] for name in told]
         return "".join([self.query(user_query), *(self.history_before + each for each in titles)])
 
     def render(self, fields: Mapping[str, Any]) -> str:

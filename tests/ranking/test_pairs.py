@@ -205,8 +205,9 @@ def test_a_pair_tells_what_the_user_acted_on_what_tells_most_first(
 
 
 def test_of_what_the_user_acted_on_no_more_is_told_than_leaves_room_for_the_item() -> None:
-    asked = Template(history=1).asked("boots", [{"title": "x" * 1000}])
-    assert asked == "boots | " + "x" * PAST_CHARS
+    past = [{"title": "x" * 1000}] * 9
+    assert Template(history=1).asked("boots", past) == "boots | " + "x" * PAST_CHARS
+    assert Template(history=5).asked("boots", past).count("x") == PAST_CHARS
 
 
 def test_a_model_without_pairs_reads_none() -> None:
