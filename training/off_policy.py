@@ -9,7 +9,7 @@ actions (a bandit's), `for_lists` for ranked lists.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal, TypeAlias
 
 import numpy as np
@@ -237,8 +237,10 @@ def both_supported(one: Terms, other: Terms) -> tuple[Terms, Terms]:
     """The two on the rows that both have support in: self-normalised, an estimate speaks of those
     alone, and two of different rows cannot be compared."""
     rows = one.below.any(axis=1) & other.below.any(axis=1)
-    cut = (Terms(each.above[rows], each.below[rows], each.weights) for each in (one, other))
-    return next(cut), next(cut)
+    return (
+        replace(one, above=one.above[rows], below=one.below[rows]),
+        replace(other, above=other.above[rows], below=other.below[rows]),
+    )
 
 
 def _by_list(logs: Placed, values: Doubles) -> Doubles:

@@ -31,7 +31,7 @@ from training.dossier import DECISION, Dossier
 from training.examination import Examination, estimate
 from training.fine_tune import MODEL, RESULT, Trained, fine_tune
 from training.gate import Decision, decide
-from training.impressions import join_impressions
+from training.impressions import ImpressionList, join_impressions
 from training.judgments import GradedQuery, digest, read_jsonl, worth_measuring
 from training.reading import Snapshot
 from training.rounds import Outcome, Pinned, Round
@@ -66,13 +66,10 @@ def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
     past, recent = split(joined.lists, config.judge.held_out)
     examination = estimate(columns(past)[0], config.examination)
     learn, kept = split_by_query(weigh(past, examination, config.debias, items), config.judge.kept)
-    fair = msgspec.structs.replace(config.debias, rows="query")  # an impression's own are biased
-    seen = [graded(each) for each in weigh(recent, examination, fair, items)]
-    golden = {Path(name).name: read_jsonl(Path(name)) for name in config.judge.golden}
     lesson = Lesson(
         learn,
         kept,
-        {name: worth_measuring(each) for name, each in {"held-out": seen, **golden}.items()},
+        _judged_on(config, recent, examination),
         {**msgspec.structs.asdict(joined.tally), "items": len(items)},
         examination,
     )
@@ -83,13 +80,8 @@ def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
     sealed = learned(config, one, lesson, bench, pinned.champion, say, clicks)
     decision = msgspec.json.decode((sealed / DECISION).read_bytes(), type=Decision)
 
-    say(
-        "publishing"
-        if decision.promote
-        else "publishing the bundle and its report; it will not serve"
-    )
-    published = registry.publish(sealed)
-    left = None
+    say("publishing" if decision.promote else "publishing what will not serve, with its report")
+    published, left = registry.publish(sealed), None
     if decision.promote:
         told = f"round {number}: {decision.reason}"
         left = promote_once(registry, published, config.registry, pinned.champion, told)
@@ -106,6 +98,17 @@ def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
             decision=decision,
         )
     )
+
+
+def _judged_on(
+    config: Config, recent: Sequence[ImpressionList], examination: Examination
+) -> dict[str, list[GradedQuery]]:
+    """The newest lists, by the grades of their queries (an impression's own are biased by where
+    things stood), and the golden queries."""
+    fair = msgspec.structs.replace(config.debias, rows="query")
+    sets = {"held-out": [graded(each) for each in weigh(recent, examination, fair)]}
+    sets |= {Path(name).name: read_jsonl(Path(name)) for name in config.judge.golden}
+    return {name: worth_measuring(queries) for name, queries in sets.items()}
 
 
 def run_judgments(config: Config, queries: Sequence[GradedQuery], out: Path, say: Say) -> str:

@@ -1,4 +1,5 @@
-"""What the tests of a round make once: a tiny base, a tiny shop's logs, and its first round."""
+"""What the tests of a round make once: a tiny base, a tiny shop's logs, and its first round; and
+the tables of those that write their own."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from tests.export.models import save_base
 from tests.training import tiny
 from training.__main__ import main
 from training.config import Config
+from training.logs import Logs
 from training.rounds import Round
 
 
@@ -80,3 +82,8 @@ def begin(root: Path, base: Path, change: Callable[[Config], Config] = lambda on
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_base(tmp_path_factory.mktemp("base") / "bert", "bert")
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Logs:
+    return Logs(str(tmp_path / "logs"))

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.factories import candidate, event
-from training.logs import Logs
+from training.logs import Logs, LogSettings
 from training.records import Added, Record, Span
 from worker import codec
-from worker.events import Behaviour, RankedList
+from worker.events import Behaviour, Item, RankedList
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TOPIC = "search-events"
@@ -61,3 +61,12 @@ def append(logs: Logs, records: Sequence[Record], table: str = "searches") -> Ad
 def query_ids(logs: Logs) -> list[str]:
     """What is read of the searches now, in order."""
     return [found.query_id for found in logs.searches(logs.snapshot())]
+
+
+def kept(logs: Logs, **fields: int) -> LogSettings:
+    return LogSettings(url=logs.url, **fields)  # type: ignore[arg-type]
+
+
+def item_record(offset: int, item_id: str, title: str | None, **fields: object) -> Record:
+    value = None if title is None else codec.encode(Item(item_id=item_id, title=title))
+    return record(offset, value, **{"topic": "items", "key": item_id.encode(), **fields})

@@ -34,11 +34,6 @@ def broker() -> Iterator[Broker]:
         yield started
 
 
-@pytest.fixture
-def logs(tmp_path: Path) -> Logs:
-    return Logs(str(tmp_path / "logs"))
-
-
 def search(name: str) -> bytes:
     return codec.encode(event(query_id=name))
 

@@ -30,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "bad.jsonl").write_text('{"item_id": "a"}\n{"item_id": 5\n')
     (tmp_path / "c.toml").write_text(CONFIG.format(work="work", port=0))
-    (tmp_path / "below.toml").write_text(CONFIG.format(work="file/work", port=0))
+    (tmp_path / "below.toml").write_text(CONFIG.format(work="file/kept", port=0))
     return tmp_path
 
 
@@ -51,8 +51,8 @@ def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["simulate", "c.toml", "--catalogue", "."], ".: Is a directory"),
         (["simulate", "c.toml", "--catalogue", "bad.jsonl"], "bad.jsonl:2: $: expected one JSON"),
         (["simulate", "c.toml", "--jsonl", "file/x"], "--jsonl 'file/x': expected a folder, and"),
-        (["run", "below.toml"], "file/work/rounds: Not a directory; the command ends"),
-        (["loop", "below.toml"], "file/work/rounds: Not a directory; the command ends"),
+        (["run", "below.toml"], "file/kept/rounds: Not a directory; the command ends"),
+        (["loop", "below.toml"], "file/kept/rounds: Not a directory; the command ends"),
         ([*LABELS, "--out", "file/x"], "--out 'file/x': expected a folder, and file is a file"),
         (["run", "c.toml", "--seed", "-1"], "--seed '-1': expected a whole number from 0 to"),
         (["run", "c.toml", "--seed", str(2**32)], "from 0 to 4294967295; nothing was begun"),
