@@ -3,7 +3,9 @@ everything that is known of a pair. Logistic regression by Newton's method. Pure
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,6 +20,7 @@ EDGE: Final = 1e-3  # a mean grade is kept this far from 0 and 1, where a logit 
 LEAST_SLOPE: Final = 1.0  # a cosine from 0 to 1 then moves P by a quarter at most
 KNOTS: Final = 17  # of a feature's curve
 PRESENT: Final = 0.1  # of the rows must know a feature
+NEVER_NEGATIVE: Final = (1, 2)  # cosine and engine, among a blend's columns
 
 ZERO_SHOT: Final = Calibration(
     slope=9.340,
@@ -44,7 +47,7 @@ def fit_platt(
     (Platt 1999, section 2). [n] each; CalibrationError where the grades do not rise."""
     design = np.stack([cosine, np.ones_like(cosine)], axis=1)
     counts = np.ones(len(grade)) if weight is None else weight
-    slope, intercept = map(float, _fit(design, grade, counts))
+    slope, intercept = map(float, _Logistic.of(design, grade, counts).fit())
     if not slope > 0.0:
         raise CalibrationError(
             f"slope {slope:.3g} is not positive: the grades do not rise with the cosine"
@@ -72,14 +75,22 @@ def fit_blend(
     features: Mapping[str, Doubles],
     grade: Doubles,
     weight: Doubles,
+    lists: int,
     origin: str,
 ) -> Blend:
-    """Weighted maximum likelihood of the blend's logistic, grades as soft labels: [n] each.
+    """The blend's logistic at its maximum a posteriori, grades as soft labels: [n] each.
+
+    The prior is the pair model alone: its logit times its own slope (Platt 1999, section 2), every
+    other weight normal around 0 with variance 1 (Bishop 2006, section 4.5.1, whose w ~ N(m, S)).
+    The rows weigh as much as the `lists` they come from, for those of one list say much the same,
+    and corrections from clicks give a pair the weight of many: a few lists leave the pair model's
+    order as it is, and many decide.
 
     `engine_share` is 1/2 and a feature NaN where missing. A feature enters with a tenth of the
     rows or more, unless it is constant. Weights of cosine and engine are at least 0, by leaving
     out what would be negative (an active set: Nocedal & Wright 2006, section 16.5). Raises
-    CalibrationError where the pair model's own weight is not positive.
+    CalibrationError where the pair model's weight is not positive, alone or beside the others at
+    their maximum likelihood.
     """
     curves = {
         name: curve
@@ -89,12 +100,20 @@ def fit_blend(
     columns = {"pair": pair, "cosine": cosine, "engine": engine_share - MISSING}
     shares = {name: curve.share(features[name]) - MISSING for name, curve in curves.items()}
     design = np.stack([*columns.values(), *shares.values(), np.ones(len(pair))], axis=1)
-    found = _fit_at_least_zero(design, grade, weight, (1, 2))
-    if not found[0] > 0.0:
-        raise CalibrationError(
-            f"the pair model's weight is {found[0]:.3g}, expected above 0: it orders worse than "
-            "chance beside the cosine and the features"
-        )
+    rows = _Logistic.of(design, grade, weight)
+    slope = float(_Logistic.of(design[:, [0, -1]], grade, weight).fit()[0])
+    for each, company in (
+        (slope, "by itself"),
+        (rows.fit_at_least_zero(NEVER_NEGATIVE)[0], "beside the cosine and the features"),
+    ):
+        if not each > 0.0:
+            raise CalibrationError(
+                f"the pair model's weight is {each:.3g}, expected above 0: it orders worse than "
+                f"chance {company}"
+            )
+    design[:, 0] *= slope
+    found = _Logistic.of(design, grade, weight * (lists / weight.sum())).around_the_first()
+    found[0] *= slope
     weights = found[len(columns) : -1].tolist()
     return Blend(
         pair=float(found[0]),
@@ -121,59 +140,78 @@ def _curve(values: Doubles) -> Curve | None:
     return Curve(knots=tuple(knots.tolist()), weight=0.0)
 
 
-def _fit_at_least_zero(
-    design: Doubles, grade: Doubles, weight: Doubles, bounded: tuple[int, ...]
-) -> Doubles:
-    """`_fit` with the columns `bounded` at 0 or above: the best of the fits without some of them.
+@dataclass(frozen=True, slots=True)
+class _Logistic:
+    """Weighted logistic regression: rows [n, p], soft labels and weights [n], a normal prior of
+    the p weights as a ridge."""
 
-    The loss is convex, so where a free fit leaves the bounds the best within lies on one of them.
-    """
-    found = _fit(design, grade, weight)
-    negative = [column for column in bounded if found[column] < 0.0]
-    if not negative:
+    design: Doubles
+    grade: Doubles
+    weight: Doubles
+    centre: Doubles
+    strength: Doubles
+
+    @classmethod
+    def of(cls, design: Doubles, grade: Doubles, weight: Doubles) -> _Logistic:
+        """Without a prior to speak of."""
+        if not len(grade):
+            raise CalibrationError("no graded pairs")
+        if not all(np.isfinite(each).all() for each in (design, grade, weight)):
+            raise CalibrationError("cosines, logits, grades and weights must be finite")
+        if not ((weight >= 0.0).all() and weight.sum() > 0.0):
+            raise CalibrationError("weights must be at least 0, and some above")
+        columns = design.shape[1]
+        return cls(design, grade, weight, np.zeros(columns), np.full(columns, RIDGE))
+
+    def around_the_first(self) -> Doubles:
+        """[p]: with weight 1 of the first column expected, 0 of the others, and a free last."""
+        centre, strength = np.zeros_like(self.centre), np.ones_like(self.strength)
+        centre[0], strength[-1] = 1.0, RIDGE
+        prior = dataclasses.replace(self, centre=centre, strength=strength)
+        return prior.fit_at_least_zero(NEVER_NEGATIVE)
+
+    def fit_at_least_zero(self, bounded: tuple[int, ...]) -> Doubles:
+        """`fit` with the columns `bounded` at 0 or above: the best of those without some of them.
+
+        The loss is convex, so where a free fit leaves the bounds the best within lies on one.
+        """
+        found = self.fit()
+        negative = [column for column in bounded if found[column] < 0.0]
+        if not negative:
+            return found
+        trials = []
+        for column in negative:
+            rest = tuple(other for other in bounded if other != column)
+            left_out = self.design.copy()
+            left_out[:, column] = 0.0
+            trial = dataclasses.replace(self, design=left_out).fit_at_least_zero(rest)
+            trial[column] = 0.0
+            trials.append(trial)
+        return min(trials, key=self.loss)
+
+    def fit(self) -> Doubles:
+        """[p], by Newton's steps, halved where they go too far (Lin, Lin & Weng 2007, "A note on
+        Platt's probabilistic outputs", section 3)."""
+        found = self.centre.copy()
+        for _ in range(MAX_STEPS):
+            chance = 0.5 * (1.0 + np.tanh(self.design @ found / 2.0))  # without overflow
+            gradient = self.design.T @ (self.weight * (chance - self.grade))
+            gradient += self.strength * (found - self.centre)
+            curvature = self.weight * chance * (1.0 - chance)
+            hessian = (self.design.T * curvature) @ self.design + np.diag(self.strength)
+            step = np.linalg.solve(hessian, gradient)
+            scale = 1.0
+            before = self.loss(found)
+            while self.loss(found - scale * step) > before and scale > CONVERGED:
+                scale /= 2.0
+            found = found - scale * step
+            if np.abs(scale * step).max() < CONVERGED:
+                break
         return found
-    trials = []
-    for column in negative:
-        rest = tuple(other for other in bounded if other != column)
-        left_out = design.copy()
-        left_out[:, column] = 0.0
-        trial = _fit_at_least_zero(left_out, grade, weight, rest)
-        trial[column] = 0.0
-        trials.append(trial)
-    return min(trials, key=lambda trial: _loss(design, grade, weight, trial))
 
-
-def _fit(design: Doubles, grade: Doubles, weight: Doubles) -> Doubles:
-    """[n, p], [n], [n] -> [p]: weighted logistic regression by Newton's steps, halved where they
-    go too far (Lin, Lin & Weng 2007, "A note on Platt's probabilistic outputs", section 3)."""
-    _check(design, grade, weight)
-    found = np.zeros(design.shape[1])
-    for _ in range(MAX_STEPS):
-        chance = 0.5 * (1.0 + np.tanh(design @ found / 2.0))  # the logistic, without overflow
-        gradient = design.T @ (weight * (chance - grade)) + RIDGE * found
-        curvature = weight * chance * (1.0 - chance)
-        hessian = (design.T * curvature) @ design + RIDGE * np.eye(len(found))
-        step = np.linalg.solve(hessian, gradient)
-        scale = 1.0
-        before = _loss(design, grade, weight, found)
-        while _loss(design, grade, weight, found - scale * step) > before and scale > CONVERGED:
-            scale /= 2.0
-        found = found - scale * step
-        if np.abs(scale * step).max() < CONVERGED:
-            break
-    return found
-
-
-def _check(design: Doubles, grade: Doubles, weight: Doubles) -> None:
-    if not len(grade):
-        raise CalibrationError("no graded pairs")
-    if not all(np.isfinite(each).all() for each in (design, grade, weight)):
-        raise CalibrationError("cosines, logits, grades and weights must be finite")
-    if not ((weight >= 0.0).all() and weight.sum() > 0.0):
-        raise CalibrationError("weights must be at least 0, and some above")
-
-
-def _loss(design: Doubles, grade: Doubles, weight: Doubles, found: Doubles) -> float:
-    logit = design @ found
-    losses = weight * (np.logaddexp(0.0, logit) - grade * logit)
-    return float(losses.sum() + RIDGE * (found @ found) / 2.0)
+    def loss(self, found: Doubles) -> float:
+        """Of the weights [p], the prior's part with it."""
+        logit = self.design @ found
+        losses = self.weight * (np.logaddexp(0.0, logit) - self.grade * logit)
+        away = found - self.centre
+        return float(losses.sum() + self.strength @ (away * away) / 2.0)

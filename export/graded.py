@@ -83,6 +83,7 @@ def calibrate(
         features={},
         grade=grade,
         weight=np.ones(len(grade)),
+        lists=len(events),
         origin=origin,
     )
     return calibration, blend

@@ -186,6 +186,7 @@ def fitted(draft: Session, lists: Sequence[LabelledList], say: Say) -> Session:
             found.features,
             found.grade,
             found.weight,
+            sum(one.teaches for one in lists),
             origin,
         )
         if draft.domain is not None:

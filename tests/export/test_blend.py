@@ -140,6 +140,7 @@ def made(rows: int = 4000, seed: int = 5) -> dict[str, Any]:
         "features": {"price": price},
         "grade": 1.0 / (1.0 + np.exp(-logit)),
         "weight": np.ones(rows),
+        "lists": 100 * rows,
         "origin": "a test",
     }
 
@@ -164,6 +165,32 @@ def test_a_weight_counts_as_that_many_rows() -> None:
     again = fit_blend(**{**given_rows, **repeated, "weight": np.ones(int(weight.sum()))})
     assert weighted.pair == pytest.approx(again.pair, rel=1e-6)
     assert weighted.cosine == pytest.approx(again.cosine, rel=1e-6)
+
+
+def test_few_lists_leave_the_pair_model_alone_and_many_decide() -> None:
+    few, some, many = (fit_blend(**{**made(400), "lists": lists}) for lists in (1, 100, 1_000_000))
+    assert few.cosine / few.pair < some.cosine / some.pair < many.cosine / many.pair
+    assert few.cosine < 0.1
+    assert abs(few.features["price"].weight) < 0.1
+    assert many.cosine == pytest.approx(2.0, abs=0.02)
+
+
+@pytest.mark.parametrize("weight", [1e-3, 1.0, 20.0])
+def test_what_a_pair_weighs_does_not_stand_for_lists(weight: float) -> None:
+    heavy = fit_blend(**{**made(400), "weight": np.full(400, weight), "lists": 50})
+    light = fit_blend(**{**made(400), "lists": 50})
+    assert heavy.pair == pytest.approx(light.pair, rel=1e-6)
+    assert heavy.cosine == pytest.approx(light.cosine, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 1e2])
+def test_the_scale_of_the_pair_model_s_logit_does_not_matter(scale: float) -> None:
+    """Losses of whole lists leave it free."""
+    given_rows = {**made(400), "lists": 50}
+    found = fit_blend(**{**given_rows, "pair": scale * given_rows["pair"]})
+    usual = fit_blend(**given_rows)
+    assert found.pair * scale == pytest.approx(usual.pair, rel=1e-4)
+    assert found.cosine == pytest.approx(usual.cosine, rel=1e-4)
 
 
 @pytest.mark.parametrize("falling", ["cosine", "engine_share"])
@@ -206,8 +233,17 @@ def test_a_feature_enters_only_where_enough_is_known_of_it() -> None:
 
 def test_a_pair_model_that_orders_worse_than_chance_is_refused() -> None:
     given_rows = made(400)
-    with pytest.raises(CalibrationError, match="orders worse than chance"):
+    with pytest.raises(CalibrationError, match="orders worse than chance by itself"):
         fit_blend(**{**given_rows, "pair": -given_rows["pair"]})
+
+
+def test_a_pair_model_that_only_repeats_the_cosine_badly_is_refused() -> None:
+    given_rows = made(400)
+    noise = np.random.default_rng(3).normal(0.0, 0.1, 400)
+    cosine = given_rows["cosine"]
+    grade = 1.0 / (1.0 + np.exp(-(8.0 * cosine - 4.0 - 2.0 * noise)))
+    with pytest.raises(CalibrationError, match="worse than chance beside the cosine"):
+        fit_blend(**{**given_rows, "pair": cosine + noise, "grade": grade})
 
 
 @pytest.mark.parametrize(
