@@ -24,6 +24,7 @@ from worker.delivery import Delivery
 from worker.errors import BadSetting, WorkerFault
 from worker.events import HistoryEntry, RankedList
 from worker.ranking.bundled import Bundled
+from worker.ranking.diversify import warm
 from worker.ranking.join import Tables, remembers_nobody
 from worker.ranking.rerank import rerank
 from worker.scoring.ahead import Ahead
@@ -113,8 +114,9 @@ class Worker:
         self._poller = ThreadPoolExecutor(max_workers=1, thread_name_prefix="live")
 
     async def serve(self) -> None:
-        """Probes first; then model and tables; then the consumer group."""
+        """Probes first; then methods, model and tables; then the consumer group."""
         await self._listen()
+        await asyncio.get_running_loop().run_in_executor(self._poller, warm)
         await self._first_model()
         await self._reader.read_to_end()
         partitions = await _profile_partitions(self._settings)

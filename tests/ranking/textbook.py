@@ -25,10 +25,10 @@ def greedy(gain: Gain, count: int, depth: int) -> list[int]:
 
 
 def mmr(vectors: Doubles, relevance: Doubles, weight: float) -> Gain:
-    """Carbonell & Goldstein 1998, section 2, with lambda = 1 - weight."""
+    """Carbonell & Goldstein 1998, section 2, lambda = 1 - weight; likeness begins at 0."""
 
     def gain(chosen: list[int], item: int) -> float:
-        nearest = max((float(vectors[item] @ vectors[j]) for j in chosen), default=0.0)
+        nearest = max([0.0, *(float(vectors[item] @ vectors[j]) for j in chosen)])
         return float((1 - weight) * relevance[item] - weight * nearest)
 
     return gain
@@ -66,5 +66,20 @@ def ssd(vectors: Doubles, relevance: Doubles, weight: float) -> Gain:
             spanned, *_ = np.linalg.lstsq(rows[chosen].T, rows[item], rcond=None)
             residual = rows[item] - rows[chosen].T @ spanned
         return float((1 - weight) * relevance[item] + weight * np.linalg.norm(residual))
+
+    return gain
+
+
+def cover(vectors: Doubles, relevance: Doubles, weight: float) -> Gain:
+    """Lin & Bilmes 2011, equation 5, with a square root for the concave function."""
+
+    def gain(chosen: list[int], item: int) -> float:
+        def covered(items: list[int]) -> float:
+            likeness = np.maximum(vectors @ vectors[items].T, 0.0).sum(axis=1)
+            return float(np.sqrt(likeness).sum())
+
+        return float(
+            (1 - weight) * relevance[item] + weight * (covered([*chosen, item]) - covered(chosen))
+        )
 
     return gain

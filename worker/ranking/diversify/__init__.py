@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from worker.ranking.diversify.cover import Cover
 from worker.ranking.diversify.coverage import Coverage
 from worker.ranking.diversify.dial import TRADE_OFFS, choose
 from worker.ranking.diversify.facets import Facets
@@ -14,12 +15,13 @@ from worker.ranking.diversify.greedy import Method, greedy
 from worker.ranking.diversify.mmr import MMR
 from worker.ranking.diversify.msd import MSD
 from worker.ranking.diversify.volume import DPP, SSD
-from worker.ranking.model import Doubles, Integers, Scores
+from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 METHODS: Final[dict[str, type[Method]]] = {
     "facets": Facets,
     "mmr": MMR,
     "coverage": Coverage,
+    "cover": Cover,
     "msd": MSD,
     "dpp": DPP,
     "ssd": SSD,
@@ -49,19 +51,46 @@ def diversify(
 
     The dial weighs the first `depth` places; those that follow go on with the same trade-off, so
     that the pages of one list fit together. `utility` [n] is sorted, highest first, and `scores`
-    are in that order.
+    are in that order. Raises ValueError where one of them is not a finite number.
     """
+    _check(scores, utility)
     pinned = pinned or {}
     count = len(utility)
     depth, places = min(depth, count), min(places or depth, count)
     trade_offs = TRADE_OFFS if dial > 0.0 else TRADE_OFFS[:1]
-    lists = greedy(utility, METHODS[method](scores, len(trade_offs)), trade_offs, depth, pinned)
+    shown = METHODS[method].of(scores, depth, len(trade_offs))
+    lists = greedy(utility, shown, trade_offs, depth, pinned)
     run = choose(lists, utility, dial)
     if places != depth:
         alone = trade_offs[run : run + 1]
-        lists, run = greedy(utility, METHODS[method](scores, 1), alone, places, pinned), 0
+        shown = METHODS[method].of(scores, places, 1)
+        lists, run = greedy(utility, shown, alone, places, pinned), 0
         weight = float(alone[0])
     else:
         weight = float(trade_offs[run])
     order = lists.order[run]
     return Diversified(order, utility[order], 0.0 - weight * np.asarray(lists.penalty[run]))
+
+
+def warm() -> None:
+    """Compile every method, or load what was compiled before: seconds, or less than one."""
+    bare = np.zeros((2, 0))
+    utility = np.array([0.6, 0.4])
+    scores = Scores(utility, utility, np.eye(2, dtype=np.float32), bare, bare)
+    for method in METHODS:
+        diversify(scores, utility, method, 0.5, 2)
+
+
+def _check(scores: Scores, utility: Doubles) -> None:
+    """A number that is none would stand wherever comparisons with it happen to leave it."""
+    given: dict[str, Doubles | Floats] = {
+        "raw": scores.raw,
+        "utility": utility,
+        "vectors": scores.vectors,
+        "categories": scores.categories,
+    }
+    for name, values in given.items():
+        finite = np.isfinite(values)
+        if not finite.all():
+            row = int(np.argwhere(~finite)[0][0])
+            raise ValueError(f"{name} of candidate {row}: expected finite, got {values[row]}")

@@ -8,22 +8,39 @@ and 5, with P(d | q, aspect) = P(relevant) * P(c | i) and equal weights of the a
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from worker.ranking.model import Doubles, Floats, Integers, Scores
+from worker.ranking.diversify.compiled import compiled_class
+from worker.ranking.model import Doubles, Integers, Scores
 
 
-class Coverage:
+@compiled_class
+class Coverage(NamedTuple):
     """An item repeats the list by the chance that its category has been shown already."""
 
-    weighs_relevance = True
+    categories: Doubles  # [n, C] P(category | item)
+    unseen: Doubles  # [C] the chance that the list shows none of the category
+    weighs_relevance: bool = True
+    falls: float = 0.0
+    stepwise: bool = False
 
-    def __init__(self, scores: Scores, runs: int) -> None:
-        self._categories = scores.categories
-        self._unseen = np.ones((runs, scores.categories.shape[1]))
-        self.redundancy: Doubles | Floats = np.zeros((runs, len(scores.categories)))
+    @classmethod
+    def of(cls, scores: Scores, depth: int, runs: int) -> Coverage:
+        categories = np.ascontiguousarray(scores.categories, dtype=np.float64)
+        return cls(categories, np.empty(categories.shape[1]))
 
-    def show(self, chosen: Integers) -> None:
+    def start(self) -> None:
+        self.unseen[:] = 1.0
+
+    def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
         """sum over c of P(c | i) * (1 - prod over the list of (1 - P(c | j)))."""
-        self._unseen *= 1.0 - self._categories[chosen]
-        self.redundancy = (1.0 - self._unseen) @ self._categories.T
+        total = 0.0
+        for category in range(self.unseen.size):
+            total += self.categories[item, category] * (1.0 - self.unseen[category])
+        return total
+
+    def show(self, item: int) -> None:
+        for category in range(self.unseen.size):
+            self.unseen[category] *= 1.0 - self.categories[item, category]

@@ -9,10 +9,12 @@ The constants were chosen on chorus_icecat and crowdflower (`python -m training 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from worker.ranking.diversify.compiled import compiled_class
+from worker.ranking.diversify.cosines import cosine, kept
 from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 LOOK_ALIKE_ALPHA: Final = 0.5
@@ -20,36 +22,62 @@ NAMED_ALPHA: Final = 0.3
 LOOK_ALIKE_WEIGHT, BRAND_WEIGHT, CATEGORY_WEIGHT = 0.5, 0.4, 0.1
 
 
-class Facets:
+@compiled_class
+class Facets(NamedTuple):
     """The weighted mean, over facets, of the share that a list has shown already."""
 
-    weighs_relevance = True
+    vectors: Floats  # [n, d]
+    known: Doubles  # cosines
+    brand: Integers  # [n] its number, or -1
+    categories: Doubles  # [n, C] P(category | item)
+    weights: Doubles  # [3] of look-alike, brand, category; 0 for one that nobody carries
+    unseen: Doubles  # [n, 3] what is still new
+    weighs_relevance: bool = True
+    falls: float = 0.0
+    stepwise: bool = True
 
-    def __init__(self, scores: Scores, runs: int) -> None:
+    @classmethod
+    def of(cls, scores: Scores, depth: int, runs: int) -> Facets:
         count = len(scores.vectors)
-        cosine = np.clip(scores.vectors @ scores.vectors.T, 0.0, 1.0)
-        squared = cosine * cosine
-        look_alike = squared * squared * squared  # cosine ** 6; a power of floats costs ten times
-        brands = scores.brands.astype(np.float32)
-        categories = scores.categories.astype(np.float32)
-        weighted = [
-            (LOOK_ALIKE_WEIGHT, LOOK_ALIKE_ALPHA, look_alike),
-            (BRAND_WEIGHT * brands.any(), NAMED_ALPHA, brands @ brands.T),
-            (CATEGORY_WEIGHT * categories.any(), NAMED_ALPHA, categories @ categories.T),
-        ]
-        total = sum(weight for weight, _, _ in weighted)
-        self._facets = [
-            (np.float32(weight / total), np.float32(1.0) - np.float32(alpha) * match)
-            for weight, alpha, match in weighted
-            if weight > 0.0
-        ]
-        self._unseen = [np.ones((runs, count), dtype=np.float32) for _ in self._facets]
-        self.redundancy: Doubles | Floats = np.zeros((runs, count))
+        named = scores.brands.any(axis=1)
+        brand = np.where(named, scores.brands.argmax(axis=1) if named.any() else -1, -1)
+        weights = np.array(
+            [
+                LOOK_ALIKE_WEIGHT,
+                BRAND_WEIGHT * named.any(),
+                CATEGORY_WEIGHT * scores.categories.any(),
+            ]
+        )
+        return cls(
+            scores.vectors,
+            kept(scores, runs),
+            brand.astype(np.int64),
+            np.ascontiguousarray(scores.categories, dtype=np.float64),
+            weights / weights.sum(),
+            np.empty((count, 3)),
+        )
 
-    def show(self, chosen: Integers) -> None:
+    def start(self) -> None:
+        self.unseen[:] = 1.0
+
+    def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
         """sum over facets of weight * (1 - prod over the list of (1 - alpha * match))."""
-        seen: Floats = np.ones((), dtype=np.float32)
-        for (weight, unseen_after), unseen in zip(self._facets, self._unseen, strict=True):
-            unseen *= unseen_after[chosen]
-            seen = seen - weight * unseen
-        self.redundancy = seen
+        unseen = self.unseen[item]
+        for place in range(since, until):
+            shown = order[place]
+            alike = min(max(cosine(self.vectors, self.known, item, shown), 0.0), 1.0)
+            unseen[0] *= 1.0 - LOOK_ALIKE_ALPHA * alike**6
+            if self.weights[1] > 0.0 and self.brand[item] == self.brand[shown] >= 0:
+                unseen[1] *= 1.0 - NAMED_ALPHA
+            if self.weights[2] > 0.0:
+                alike = 0.0
+                for category in range(self.categories.shape[1]):
+                    alike += self.categories[item, category] * self.categories[shown, category]
+                unseen[2] *= 1.0 - NAMED_ALPHA * alike
+        seen = 0.0
+        for facet in range(3):
+            seen += self.weights[facet] * (1.0 - unseen[facet])
+        return seen
+
+    def show(self, item: int) -> None:
+        pass

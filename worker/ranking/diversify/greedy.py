@@ -4,30 +4,51 @@ For each trade-off in [0, 1] the next item is the one that maximises utility - t
 The penalty is the method's redundancy after what was chosen (Carbonell & Goldstein 1998 with
 lambda from 1 to 1/2: beyond, relevance only breaks ties), or, where a method weighs relevance,
 utility * redundancy (Santos et al. 2010): what is new counts for what it is worth.
+
+It is lazy (Minoux 1978, "Accelerated greedy algorithms for maximizing submodular set functions"):
+redundancy only grows, so what an item reached when it was last looked at bounds what it reaches
+now, and an item whose bound is not above the best is not looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
-from worker.ranking.model import Doubles, Floats, Integers, Scores
+from worker.ranking.diversify.compiled import compiled
+from worker.ranking.model import Doubles, Integers, Scores
 
 
 class Method(Protocol):
-    """How much each item repeats what a list already shows, for many lists at once."""
+    """How much each item repeats what a list already shows. A named tuple of arrays, compiled."""
 
-    weighs_relevance: bool
-    redundancy: Doubles | Floats  # [runs, n] in [-1, 1]; 0 where nothing is repeated
+    @property
+    def weighs_relevance(self) -> bool:
+        """Whether what repeats is weighed by what it is worth."""
 
-    def __init__(self, scores: Scores, runs: int) -> None:
-        """Nothing is shown yet in any of the `runs` lists."""
+    @property
+    def falls(self) -> float:
+        """The most that redundancy may fall with an item that is shown."""
 
-    def show(self, chosen: Integers) -> None:
-        """Item `chosen[r]` was added to list r: [runs]."""
+    @property
+    def stepwise(self) -> bool:
+        """Whether it costs no more to tell an item of one place after the other."""
+
+    @classmethod
+    def of(cls, scores: Scores, depth: int, runs: int) -> Self:
+        """For `runs` lists of `depth` places, one after another."""
+
+    def start(self) -> None:
+        """A new list: nothing is shown yet."""
+
+    def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
+        """Of the item, after the places of `order` below `until`; those below `since` it knows."""
+
+    def show(self, item: int) -> None:
+        """The list now shows the item, which knows all that stood before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +68,68 @@ def greedy(
     `utility` [n] is sorted, highest first, so that ties go to the item that stands first. An item
     in `pinned` (place -> item) stands there and nowhere else.
     """
-    runs = np.arange(len(trade_offs))
-    order = np.empty((len(runs), depth), dtype=np.int64)
-    redundancy = np.empty((len(runs), depth))
-    open_utility = np.tile(utility, (len(runs), 1))
-    open_utility[:, list(pinned.values())] = -np.inf
-    weights = trade_offs[:, np.newaxis] * (utility if method.weighs_relevance else 1.0)
-    objective = np.empty_like(open_utility)
-    for place in range(depth):
-        if place in pinned:
-            chosen = np.full(len(runs), pinned[place], dtype=np.int64)
-        else:
-            np.multiply(weights, method.redundancy, out=objective)
-            np.subtract(open_utility, objective, out=objective)
-            chosen = objective.argmax(axis=1)
-        order[:, place] = chosen
-        redundancy[:, place] = method.redundancy[runs, chosen]
-        open_utility[runs, chosen] = -np.inf
-        method.show(chosen)
+    order = np.empty((len(trade_offs), depth), dtype=np.int64)
+    redundancy = np.empty((len(trade_offs), depth))
+    pins = np.full(depth, -1, dtype=np.int64)
+    for place, item in pinned.items():
+        pins[place] = item
+    scratch = np.empty((3, len(utility))), np.empty(len(utility), dtype=np.int64)
+    build(method, np.ascontiguousarray(utility), trade_offs, pins, order, redundancy, *scratch)
     penalty = redundancy * utility[order] if method.weighs_relevance else redundancy
     return Lists(order, redundancy, penalty)
+
+
+@compiled
+def build(
+    method: Method,
+    utility: Doubles,
+    trade_offs: Doubles,
+    pins: Integers,
+    orders: Integers,
+    redundancies: Doubles,
+    scratch: Doubles,
+    known: Integers,
+) -> None:
+    """Fill a row [depth] of `orders` and `redundancies` for each of the trade-offs.
+
+    `pins` [depth] holds the item of a place, or -1. Of each item, `known` [n] keeps how many places
+    it was told of (-1: not even of none), and `scratch` [3, n] its weight, what it repeats, and
+    whether it is free.
+    """
+    count = utility.size
+    weight, repeats, free = scratch[0], scratch[1], scratch[2]
+    for run in range(trade_offs.size):
+        order = orders[run]
+        for item in range(count):
+            weight[item] = trade_offs[run] * (utility[item] if method.weighs_relevance else 1.0)
+            known[item], repeats[item], free[item] = -1, 0.0, 1.0
+        for item in pins:
+            if item >= 0:
+                free[item] = 0.0
+        method.start()
+        for place in range(order.size):
+            chosen = pins[place]
+            if chosen < 0:
+                highest = -np.inf
+                for item in range(count):
+                    if free[item] == 0.0:
+                        continue
+                    reach = utility[item] - weight[item] * repeats[item]
+                    if known[item] < place:
+                        reach += weight[item] * method.falls * (place - known[item])
+                    while known[item] < place and (reach > highest or chosen < 0):
+                        until = max(known[item], 0) + 1 if method.stepwise else place
+                        until = min(until, place)
+                        repeats[item] = method.redundancy(item, order, max(known[item], 0), until)
+                        known[item] = until
+                        reach = utility[item] - weight[item] * repeats[item]
+                        reach += weight[item] * method.falls * (place - until)
+                    if known[item] == place and (reach > highest or chosen < 0):
+                        highest, chosen = reach, item
+            elif known[chosen] < place:
+                repeats[chosen] = method.redundancy(chosen, order, max(known[chosen], 0), place)
+                known[chosen] = place
+            order[place] = chosen
+            redundancies[run, place] = repeats[chosen]
+            free[chosen] = 0.0
+            method.show(chosen)

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from worker.ranking.diversify.compiled import compiled_class
+from worker.ranking.diversify.cosines import cosine, kept
 from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 
-class MMR:
+@compiled_class
+class MMR(NamedTuple):
     """An item repeats the list as much as it resembles the item that it is most similar to."""
 
-    weighs_relevance = False
+    vectors: Floats  # [n, d]
+    known: Doubles  # cosines
+    nearest: (
+        Doubles  # [n] the largest cosine with what was shown; what points apart repeats nothing
+    )
+    weighs_relevance: bool = False
+    falls: float = 0.0
+    stepwise: bool = True
 
-    def __init__(self, scores: Scores, runs: int) -> None:
-        vectors = scores.vectors.astype(np.float64)
-        self._similarity = vectors @ vectors.T
-        self.redundancy: Doubles | Floats = np.zeros((runs, len(vectors)))
-        self._first = True
+    @classmethod
+    def of(cls, scores: Scores, depth: int, runs: int) -> MMR:
+        return cls(scores.vectors, kept(scores, runs), np.empty(len(scores.vectors)))
 
-    def show(self, chosen: Integers) -> None:
-        """max over the list of the cosine with the item."""
-        shown = self._similarity[chosen]
-        if self._first:
-            self.redundancy, self._first = shown, False
-        else:
-            np.maximum(self.redundancy, shown, out=self.redundancy)
+    def start(self) -> None:
+        self.nearest[:] = 0.0
+
+    def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
+        """max over the list of the cosine with the item, or 0."""
+        nearest: float = self.nearest[item]
+        for place in range(since, until):
+            nearest = max(nearest, cosine(self.vectors, self.known, item, order[place]))
+        self.nearest[item] = nearest
+        return nearest
+
+    def show(self, item: int) -> None:
+        pass

@@ -7,21 +7,40 @@ all, so that what is left to weigh is the sum of the cosines.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from worker.ranking.diversify.compiled import compiled_class
+from worker.ranking.diversify.cosines import cosine, kept
 from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 
-class MSD:
+@compiled_class
+class MSD(NamedTuple):
     """An item repeats the list as much as it resembles all of its items together."""
 
-    weighs_relevance = False
+    vectors: Floats  # [n, d]
+    known: Doubles  # cosines
+    together: Doubles  # [n] the sum of the cosines with what was shown
+    weighs_relevance: bool = False
+    falls: float = 1.000001  # a cosine may be -1
+    stepwise: bool = True
 
-    def __init__(self, scores: Scores, runs: int) -> None:
-        vectors = scores.vectors.astype(np.float64)
-        self._similarity = vectors @ vectors.T
-        self.redundancy: Doubles | Floats = np.zeros((runs, len(vectors)))
+    @classmethod
+    def of(cls, scores: Scores, depth: int, runs: int) -> MSD:
+        return cls(scores.vectors, kept(scores, runs), np.empty(len(scores.vectors)))
 
-    def show(self, chosen: Integers) -> None:
+    def start(self) -> None:
+        self.together[:] = 0.0
+
+    def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
         """sum over the list of the cosine with the item."""
-        self.redundancy = self.redundancy + self._similarity[chosen]
+        together: float = self.together[item]
+        for place in range(since, until):
+            together += cosine(self.vectors, self.known, item, order[place])
+        self.together[item] = together
+        return together
+
+    def show(self, item: int) -> None:
+        pass

@@ -1,82 +1,141 @@
 """Volume: a list is as diverse as the body that its vectors span; a near copy adds nothing to it.
 
 An item adds the length of what is left of its vector once the directions that were shown are taken
-out. That residual is kept for all items by one column of the Cholesky factor of the Gram matrix a
-step (Chen, Zhang & Zhou, NeurIPS 2018, "Fast greedy MAP inference for determinantal point process",
-algorithm 1), O(n) for each item that was shown before, and no vectors are touched again.
+out. That residual is kept by the item's row of the Cholesky factor of the Gram matrix (Chen, Zhang
+& Zhou, NeurIPS 2018, "Fast greedy MAP inference for determinantal point process", algorithm 1),
+O(places) for each item that was shown, and no vectors are touched again.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from worker.ranking.diversify.compiled import compiled, compiled_class, compiled_sum
+from worker.ranking.diversify.cosines import cosine, kept
 from worker.ranking.model import Doubles, Floats, Integers, Scores
 
-SPANNED: Final = 1e-10  # a squared residual below this is rounding: the item adds no direction
+SPANNED: Final = 1e-6  # a squared residual below this is rounding: the item adds no direction
 
 
-class Residuals:
-    """The squared residual of each item in each of `runs` lists, as items are shown."""
-
-    def __init__(self, gram: Doubles, runs: int) -> None:
-        """`gram` [n, n]: the inner products of the items' vectors."""
-        self.unshown = gram.diagonal()
-        self._gram = gram
-        self._columns: list[Doubles] = []  # of the factor: [runs, n] each
-        self._runs = np.arange(runs)
-        self.squared: Doubles = np.tile(self.unshown, (runs, 1))
-
-    def show(self, chosen: Integers) -> None:
-        """Take out the direction that item `chosen[r]` added to list r: [runs]."""
-        left = self.squared[self._runs, chosen]
-        column = self._gram[chosen]
-        for earlier in self._columns:
-            column = column - earlier[self._runs, chosen, np.newaxis] * earlier
-        column = column / np.sqrt(np.maximum(left, SPANNED))[:, np.newaxis]
-        column[left < SPANNED] = 0.0
-        self._columns.append(column)
-        self.squared = np.maximum(self.squared - column * column, 0.0)
+@compiled_sum
+def along_earlier(factor: Doubles, item: int, shown: int, place: int) -> float:
+    """What the directions of the places below `place` say of the cosine of two items."""
+    total = 0.0
+    for earlier in range(place):
+        total += factor[item, earlier] * factor[shown, earlier]
+    return total
 
 
-class DPP:
+@compiled
+def take_out(
+    along: float,
+    factor: Doubles,
+    squared: Doubles,
+    shorter: Doubles,
+    item: int,
+    shown: int,
+    place: int,
+) -> None:
+    """Take the direction that item `shown` added at `place` out of another item.
+
+    `along` is the inner product of the two. The factor is [n, depth], and `squared` [n] holds the
+    squared residual of each item as far as it has been told; `shorter` [n] is 1 / residual of those
+    that are shown.
+    """
+    along = (along - along_earlier(factor, item, shown, place)) * shorter[shown]
+    factor[item, place] = along
+    squared[item] = max(squared[item] - along * along, 0.0)
+
+
+@compiled
+def shortening(squared: float) -> float:
+    """1 / residual; 0 where nothing is left that would be a direction."""
+    return float(1.0 / np.sqrt(squared)) if squared >= SPANNED else 0.0
+
+
+@compiled_class
+class DPP(NamedTuple):
     """A determinantal point process (Kulesza & Taskar 2012, section 3.1; greedy MAP, Chen et al.).
 
     The kernel is q_i * cosine * q_j with q ** 2 = relevance: at a trade-off of 1 each step takes
     the item of the largest determinant, relevance * squared residual.
     """
 
-    weighs_relevance = True
+    vectors: Floats  # [n, d]
+    known: Doubles  # cosines
+    factor: Doubles  # [n, depth]
+    whole: Doubles  # [n] the squared length of what nothing has been taken from
+    squared: Doubles  # [n] what is left of it
+    shorter: Doubles  # [n] 1 / the length of that, of those that are shown
+    weighs_relevance: bool = True
+    falls: float = 0.0
+    stepwise: bool = True
 
-    def __init__(self, scores: Scores, runs: int) -> None:
-        vectors = scores.vectors.astype(np.float64)
-        self._residuals = Residuals(vectors @ vectors.T, runs)
-        self.redundancy: Doubles | Floats = np.zeros((runs, len(vectors)))
+    @classmethod
+    def of(cls, scores: Scores, depth: int, runs: int) -> DPP:
+        count = len(scores.vectors)
+        factor = np.empty((count, depth))
+        return cls(scores.vectors, kept(scores, runs), factor, *np.empty((3, count)))
 
-    def show(self, chosen: Integers) -> None:
-        """The share of the item's vector that the list spans already."""
-        self._residuals.show(chosen)
-        self.redundancy = self._residuals.unshown - self._residuals.squared
+    def start(self) -> None:
+        self.whole[:] = -1.0
+
+    def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
+        """The share of the item's vector that the list spans already; 1 of no vector at all."""
+        vectors, known, factor, squared = self.vectors, self.known, self.factor, self.squared
+        if self.whole[item] < 0.0:
+            self.whole[item] = cosine(vectors, known, item, item)
+            squared[item] = self.whole[item]
+        for place in range(since, until):
+            shown = order[place]
+            along = cosine(vectors, known, item, shown)
+            take_out(along, factor, squared, self.shorter, item, shown, place)
+        whole = self.whole[item]
+        return float(1.0 - squared[item] / whole) if whole >= SPANNED else 1.0
+
+    def show(self, item: int) -> None:
+        self.shorter[item] = shortening(self.squared[item])
 
 
-class SSD:
+@compiled_class
+class SSD(NamedTuple):
     """Sliding spectrum decomposition (Huang et al., KDD 2021, equation 12), its window the list.
 
     The sum of relevance and of the volume that each item adds: the length of its residual. A
     constant 1 stands behind each vector, so that unlike ones are not all at right angles (section
-    5.3); the residual is counted from that vector's length, which is that of an unshown item.
+    5.3); what an item repeats is counted from the length that unit vectors then have.
     """
 
-    weighs_relevance = False
+    vectors: Floats  # [n, d]
+    known: Doubles  # cosines
+    factor: Doubles  # [n, depth]
+    squared: Doubles  # [n] the residual, squared; -1 where none was computed
+    shorter: Doubles  # [n] 1 / the length of that, of those that are shown
+    weighs_relevance: bool = False
+    falls: float = 0.0
+    stepwise: bool = True
 
-    def __init__(self, scores: Scores, runs: int) -> None:
-        vectors = scores.vectors.astype(np.float64)
-        self._residuals = Residuals(vectors @ vectors.T + 1.0, runs)
-        self.redundancy: Doubles | Floats = np.zeros((runs, len(vectors)))
+    @classmethod
+    def of(cls, scores: Scores, depth: int, runs: int) -> SSD:
+        count = len(scores.vectors)
+        factor = np.empty((count, depth))
+        return cls(scores.vectors, kept(scores, runs), factor, *np.empty((2, count)))
 
-    def show(self, chosen: Integers) -> None:
-        """How much shorter the item's residual is than its vector."""
-        self._residuals.show(chosen)
-        residuals = self._residuals
-        self.redundancy = np.sqrt(residuals.unshown) - np.sqrt(residuals.squared)
+    def start(self) -> None:
+        self.squared[:] = -1.0
+
+    def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
+        """How much shorter the item's residual is than an unshown unit vector's."""
+        vectors, known, factor, squared = self.vectors, self.known, self.factor, self.squared
+        if squared[item] < 0.0:
+            squared[item] = cosine(vectors, known, item, item) + 1.0
+        for place in range(since, until):
+            shown = order[place]
+            along = cosine(vectors, known, item, shown) + 1.0
+            take_out(along, factor, squared, self.shorter, item, shown, place)
+        return float(np.sqrt(2.0) - np.sqrt(squared[item]))
+
+    def show(self, item: int) -> None:
+        self.shorter[item] = shortening(self.squared[item])
