@@ -299,7 +299,8 @@ def test_a_ubi_event_is_taken_as_it_is() -> None:
 
 RULES: list[tuple[str, dict[str, object], str]] = [
     ("an unknown action", {"action": "hide", "item_ids": ["a"]}, "$.action"),
-    ("a cap, which is not applied yet", {"action": "cap", "field": "brand"}, "$.action"),
+    ("a cap without a number", {"action": "cap", "field": "brand"}, "$.limit"),
+    ("a cap on everything", {"action": "cap", "limit": 2}, "$"),
     ("a pin of nothing", {"action": "pin", "match": {"category": "shoes"}}, "$.item_ids"),
     ("a boost without a factor", {"action": "boost", "item_ids": ["a"]}, "$.factor"),
     ("a boost by 0", {"action": "boost", "item_ids": ["a"], "factor": 0}, "$.factor"),
@@ -321,10 +322,34 @@ def test_a_rule_that_cannot_be_applied_is_refused(fields: dict[str, object], pat
     assert caught.value.path == path
 
 
+def limited(**limit: object) -> dict[str, object]:
+    return {"limits": [{"limit_id": "one", **limit}]}
+
+
 POLICIES: list[tuple[str, dict[str, object], str]] = [
     ("an unknown method", {"method": "magic"}, "$.method"),
     ("a dial above 1", {"diversity": 2}, "$.diversity"),
-    ("caps, which are not applied yet", {"caps": {"brand": 2}}, "$.caps"),
+    ("a cap on no field", {"caps": {"brnd": 2}}, "$.caps"),
+    ("a cap below 0", {"caps": {"brand": -1}}, "$.caps[...]"),
+    (
+        "a limit without its name",
+        {"limits": [{"field": "brand", "at_most": 1}]},
+        "$.limits[0].limit_id",
+    ),
+    ("a limit on no field", limited(field="attributes.", at_most=1), "$.limits[0].field"),
+    ("a limit that asks nothing", limited(field="brand"), "$.limits[0]"),
+    ("a quota of nobody in particular", limited(field="brand", at_least=1), "$.limits[0]"),
+    (
+        "a value and a range",
+        limited(field="price", value=3, **{"from": 1}, at_most=1),
+        "$.limits[0].value",
+    ),
+    (
+        "a significance of nothing",
+        limited(field="brand", value="a", at_most=1, significance=0.1),
+        "$.limits[0].significance",
+    ),
+    ("a share above 1", limited(field="brand", share_at_most=1.5), "$.limits[0].share_at_most"),
     ("an alias of its own, which is not followed yet", {"alias": "challenger"}, "$.alias"),
     ("a share of exploration above 1", {"explore": 1.5}, "$.explore"),
 ]

@@ -68,6 +68,7 @@ def rerank(chosen: argparse.Namespace) -> int:
         tables=Tables(
             catalogue=catalogue,
             rules=tables.read_rules(chosen.rules) if chosen.rules else {},
+            policies=tables.read_policies(chosen.policies) if chosen.policies else {},
             categories=tables.categories_of(catalogue.values()),
         ),
         dials=read.dials,
@@ -180,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--bundle", type=Path, required=True, help="a bundle's folder")
     added.add_argument("--catalogue", type=Path, help="items as JSONL or parquet")
     added.add_argument("--rules", type=Path, help="list rules as JSONL")
+    added.add_argument("--policies", type=Path, help="policies as JSONL")
     added.add_argument("--diversity", type=share, help="the dial; goes before the events' own")
     added.add_argument("--dead-letters", type=Path, help="where bad lines go (default: stderr)")
     added.add_argument("--strict", action="store_true", help="status 1 if any line was bad")

@@ -26,6 +26,7 @@ from worker.events import (
     Experiment,
     HistoryEntry,
     Item,
+    ListLimit,
     ListRule,
     Match,
     ObjectRef,
@@ -85,8 +86,8 @@ def decode_behaviour(raw: bytes, limits: Limits) -> Behaviour:
 def decode_rule(raw: bytes, limits: Limits) -> ListRule:
     """A list rule that can be applied: what its action needs is there."""
     rule = convert(parse(raw, limits), ListRule)
-    if rule.action == "cap":
-        raise Invalid("$.action", "pin, block, bury or boost (caps are not applied yet)", "cap")
+    if rule.action == "cap" and rule.limit is None:
+        raise Invalid("$.limit", "how many items the first page may show")
     if rule.action == "pin" and not rule.item_ids:
         raise Invalid("$.item_ids", "the items that are to be pinned")
     if rule.action == "boost" and rule.factor is None:
@@ -95,7 +96,7 @@ def decode_rule(raw: bytes, limits: Limits) -> ListRule:
         raise Invalid("$", "item_ids, field and value, or match.category: which items it is about")
     if rule.field and rule.field not in Item.__struct_fields__:
         raise Invalid("$.field", "a field of an item", rule.field)
-    if rule.field and rule.value is None:
+    if rule.field and rule.value is None and rule.action != "cap":
         raise Invalid("$.value", f"the value of {rule.field} that is meant")
     if rule.match.query is not None and not WORD.search(rule.match.query):
         raise Invalid("$.match.query", "at least one word; leave it out for all", rule.match.query)
@@ -107,10 +108,36 @@ def decode_policy(raw: bytes, limits: Limits, methods: frozenset[str]) -> Policy
     policy = convert(parse(raw, limits), Policy)
     if policy.method is not None and policy.method not in methods:
         raise Invalid("$.method", "one of " + ", ".join(sorted(methods)), policy.method)
-    for dial in ("caps", "alias"):
-        if getattr(policy, dial):
-            raise Invalid(f"$.{dial}", "nothing: not applied yet", getattr(policy, dial))
+    if policy.alias:
+        raise Invalid("$.alias", "nothing: not applied yet", policy.alias)
+    for field in policy.caps:
+        _check_field("$.caps", field)
+    for place, limit in enumerate(policy.limits):
+        _check_limit(f"$.limits[{place}]", limit)
     return policy
+
+
+def _check_limit(path: str, limit: ListLimit) -> None:
+    _check_field(f"{path}.field", limit.field)
+    asked = (limit.at_most, limit.at_least, limit.share_at_most, limit.share_at_least)
+    if all(each is None for each in asked):
+        raise Invalid(path, "at_most, at_least, share_at_most or share_at_least")
+    ranged = limit.low is not None or limit.high is not None
+    if ranged and limit.value is not None:
+        raise Invalid(f"{path}.value", "a value, or from and to, and not both", limit.value)
+    if not ranged and limit.value is None and (limit.at_least or limit.share_at_least):
+        raise Invalid(path, "value, or from and to: which group must be shown at least")
+    if limit.significance is not None and limit.share_at_least is None:
+        raise Invalid(f"{path}.significance", "share_at_least beside it", limit.significance)
+
+
+def _check_field(path: str, field: str) -> None:
+    kind, dot, name = field.partition(".")
+    if (kind, dot) in (("attributes", "."), ("features", ".")) and name:
+        return
+    if field not in LIMITED:
+        expected = f"one of {', '.join(LIMITED)}, attributes.NAME, features.NAME"
+        raise Invalid(path, expected, field)
 
 
 def decode_profile(raw: bytes) -> Profile:
@@ -136,6 +163,10 @@ def list_id(answer: RankedList) -> str:
     return hashlib.sha256(_ENCODER.encode(timeless)).hexdigest()[:32]
 
 
+LIMITED: Final = (
+    *("category", "brand", "seller", "group_id", "price", "in_stock", "sponsored", "bid", "score"),
+)
+"""The fields of a candidate that a limit may speak of, besides attributes and features."""
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder()
 _NAMES: Final[dict[type[Struct], frozenset[str]]] = {

@@ -146,6 +146,10 @@ class RankedList(Struct, frozen=True, kw_only=True):
     unknown_items: tuple[str, ...] = ()
     repeated_items: tuple[str, ...] = ()
     rules_applied: tuple[str, ...] = ()
+    limits_relaxed: Annotated[
+        tuple[str, ...],
+        Meta(description="limits and caps that the candidates did not allow, most important first"),
+    ] = ()
     timing_ms: TimingMs = TimingMs()
 
 
@@ -214,6 +218,36 @@ class ListRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     note: str | None = None
 
 
+class ListLimit(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many items of a group the first places of a list show, at most and at least."""
+
+    limit_id: Id
+    field: Annotated[
+        str, Meta(description="a field of a candidate, attributes.NAME or features.NAME")
+    ]
+    value: Annotated[Json, Meta(description="the group; absent: each value is one")] = None
+    low: Annotated[float | None, Meta(description="or the items whose number is so much")] = (
+        struct_field(default=None, name="from")
+    )
+    high: Annotated[float | None, Meta(description="or more, and less than this")] = struct_field(
+        default=None, name="to"
+    )
+    at_most: Annotated[int, Meta(ge=0)] | None = None
+    at_least: Annotated[int, Meta(ge=1)] | None = None
+    share_at_most: Annotated[Share | None, Meta(description="of the places")] = None
+    share_at_least: Annotated[
+        Share | None, Meta(description="of the first place, of the first two, and so on")
+    ] = None
+    significance: Annotated[
+        Annotated[float, Meta(gt=0, lt=1)] | None,
+        Meta(description="at least what a fair draw has, but for such a chance: FA*IR"),
+    ] = None
+    places: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="of the list; absent: those of the first page"),
+    ] = None
+
+
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A named set of dials. A dial that is absent is left to the settings."""
 
@@ -221,7 +255,13 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     diversity: Share | None = None
     method: str | None = None
     engine_weight: Share | None = None
-    caps: dict[str, int] = {}
+    limits: Annotated[
+        tuple[ListLimit, ...], Meta(description="the most important first: it is kept longest")
+    ] = ()
+    caps: Annotated[
+        dict[str, Annotated[int, Meta(ge=0)]],
+        Meta(description="field -> items of one value on the first page; after all limits"),
+    ] = {}
     deadline_ms: Annotated[float, Meta(ge=0)] | None = None
     explore: Share | None = None
     alias: str | None = None

@@ -7,12 +7,13 @@ topic, which is its own archive.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -28,6 +29,7 @@ from worker.settings import Settings
 from worker.telemetry import Telemetry
 
 LOG = logging.getLogger(__name__)
+Row = TypeVar("Row")
 ALIASES = {"product_id": "item_id", "name": "title", "category_derived": "category"}
 
 
@@ -184,14 +186,21 @@ def read_catalogue(path: Path) -> dict[str, Item]:
 
 def read_rules(path: Path) -> dict[str, ListRule]:
     """A JSONL file of ListRule."""
-    known: dict[str, ListRule] = {}
+    return {rule.rule_id: rule for rule in _decoded(path, codec.decode_rule)}
+
+
+def read_policies(path: Path) -> dict[str, Policy]:
+    """A JSONL file of Policy."""
+    decode = functools.partial(codec.decode_policy, methods=frozenset(METHODS))
+    return {policy.policy_id: policy for policy in _decoded(path, decode)}
+
+
+def _decoded(path: Path, decode: Callable[[bytes, codec.Limits], Row]) -> Iterator[Row]:
     for number, raw in _lines(path):
         try:
-            rule = codec.decode_rule(raw, codec.Limits())
+            yield decode(raw, codec.Limits())
         except BadMessage as error:
             raise BadSetting(f"{path}, row {number}: {error}") from error
-        known[rule.rule_id] = rule
-    return known
 
 
 def categories_of(items: Iterable[Item]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from worker.ranking.diversify import diversify
 from worker.ranking.explore import explore
 from worker.ranking.join import Entry, JoinedSearch
 from worker.ranking.judge import best_first, engine_share, sigmoid
+from worker.ranking.limits import caps_applied, limits_of
 from worker.ranking.model import Doubles, Scores
 
 DECIMALS = 4
@@ -45,6 +46,7 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
     free, buried = _by_strength(search, raw, placement)
     utility = sigmoid(raw[free])
     pinned = _pinned(placement, free)
+    limits = limits_of(search, free)
     chosen = diversify(
         _taken(scores, free),
         utility,
@@ -53,6 +55,7 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
         depth=min(len(free), search.event.k or len(free)),
         places=min(len(free), search.depth or len(free)),
         pinned=pinned,
+        limits=limits,
     )
     gains = zip(chosen.relevance_gain.tolist(), chosen.diversity_gain.tolist(), strict=True)
     lines = [
@@ -63,10 +66,11 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
     return _assembled(
         search,
         lines,
-        placement.applied,
+        (*placement.applied, *caps_applied(search, limits)),
         model=model,
         pair_count=scores.pair_count,
         pair_share=scores.pair_share,
+        relaxed=chosen.relaxed,
     )
 
 
@@ -81,14 +85,22 @@ def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedLi
     boost = np.exp(np.clip(placement.boosts, -LARGEST_BOOST, LARGEST_BOOST))
     strength = (1.0 + np.clip(strength, 0.0, 1.0)) * boost  # from 1, so that a boost finds a hold
     free, buried = _by_strength(search, strength, placement)
-    pinned = _pinned(placement, free)
-    others = iter(index for place, index in enumerate(free) if place not in pinned.values())
-    order = [free[pinned[place]] if place in pinned else next(others) for place in range(len(free))]
+    count, limits = len(free), limits_of(search, free)
+    chosen = diversify(
+        _taken(overlap, free),
+        np.arange(count, 0, -1) / (count + 1.0),
+        "mmr",
+        0.0,
+        count,
+        pinned=_pinned(placement, free),
+        limits=limits,
+    )
     lines = [
         Line(search.entries[index], None, rule=placement.rule_of.get(index))
-        for index in (*order, *buried)
+        for index in (*(free[place] for place in chosen.order), *buried)
     ]
-    return _assembled(search, lines, placement.applied, reason=reason)
+    applied = (*placement.applied, *caps_applied(search, limits))
+    return _assembled(search, lines, applied, reason=reason, relaxed=chosen.relaxed)
 
 
 def _by_strength(
@@ -155,6 +167,7 @@ def _assembled(
     pair_count: int = 0,
     pair_share: float = 0.0,
     reason: Reason | None = None,
+    relaxed: tuple[str, ...] = (),
 ) -> RankedList:
     """The page that the event asks for, numbered and signed."""
     event = search.event
@@ -190,6 +203,7 @@ def _assembled(
         unknown_items=tuple(entry.item.item_id for entry in search.unknown),
         repeated_items=search.repeated,
         rules_applied=(*applied, *(rule for rule in recalls if rule not in applied)),
+        limits_relaxed=relaxed,
     )
     return msgspec.structs.replace(answer, list_id=codec.list_id(answer))
 

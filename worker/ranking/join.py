@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from worker.errors import Invalid
-from worker.events import Candidate, HistoryEntry, Item, ListRule, Policy, SearchEvent
+from worker.events import Candidate, HistoryEntry, Item, ListLimit, ListRule, Policy, SearchEvent
 from worker.ranking import profiles, rules
 
 TEXT_FIELDS: Final = ("title", "description", "category", "brand")
@@ -75,6 +75,7 @@ class JoinedSearch:
     dials: Dials
     categories: tuple[str, ...]
     truncated: int  # texts that were cut
+    limits: tuple[ListLimit, ...] = ()  # of the policy, the most important first
 
     @property
     def depth(self) -> int | None:
@@ -116,6 +117,7 @@ def join(
         dials=_in_force(event, policy, dials, diversity),
         categories=_categories(entries, tables),
         truncated=cut,
+        limits=_limits(policy),
     )
 
 
@@ -144,6 +146,17 @@ def _in_force(
             dials.deadline_ms,
         ),
         explore=_first(policy.explore, dials.explore),
+    )
+
+
+def _limits(policy: Policy | None) -> tuple[ListLimit, ...]:
+    """The policy's limits, and then its caps: short for a limit on each value of a field."""
+    if policy is None:
+        return ()
+    caps = sorted(policy.caps.items())
+    return (
+        *policy.limits,
+        *(ListLimit(limit_id=f"caps.{name}", field=name, at_most=most) for name, most in caps),
     )
 
 

@@ -49,7 +49,9 @@ def place(rules: Sequence[ListRule], items: Sequence[Candidate]) -> Placement:
     index_of = {item.item_id: index for index, item in enumerate(items)} if rules else {}
     settled: set[int] = set()
     for rule in rules:
-        for index in _targets(rule, items, index_of):
+        if rule.action == "cap":  # a limit on the list, not a place for an item: ranking/limits.py
+            continue
+        for index in _named(rule, items, index_of):
             if rule.action == "boost":
                 boosts[index] += math.log(rule.factor or 1.0)
             elif index in settled:
@@ -116,8 +118,12 @@ def words(text: str) -> list[str]:
     return found
 
 
-def _targets(rule: ListRule, items: Sequence[Candidate], index_of: dict[str, int]) -> Iterable[int]:
+def targets(rule: ListRule, items: Sequence[Candidate]) -> Iterable[int]:
     """The candidates that a rule is about, in the order in which it names them."""
+    return _named(rule, items, {item.item_id: index for index, item in enumerate(items)})
+
+
+def _named(rule: ListRule, items: Sequence[Candidate], index_of: dict[str, int]) -> Iterable[int]:
     indices: Iterable[int] = range(len(items))
     if rule.item_ids:
         indices = [index_of[item_id] for item_id in rule.item_ids if item_id in index_of]
@@ -127,7 +133,7 @@ def _targets(rule: ListRule, items: Sequence[Candidate], index_of: dict[str, int
 def _is_about(rule: ListRule, item: Candidate) -> bool:
     if rule.match.category is not None and item.category != rule.match.category:
         return False
-    return rule.field is None or getattr(item, rule.field) == rule.value
+    return rule.field is None or rule.value is None or getattr(item, rule.field) == rule.value
 
 
 def _free_place(rule: ListRule, pinned: dict[int, int]) -> int:

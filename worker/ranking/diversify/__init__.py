@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +13,7 @@ from worker.ranking.diversify.coverage import Coverage
 from worker.ranking.diversify.dial import TRADE_OFFS, choose
 from worker.ranking.diversify.facets import Facets
 from worker.ranking.diversify.greedy import Method, greedy
+from worker.ranking.diversify.limits import Limit, broken
 from worker.ranking.diversify.mmr import MMR
 from worker.ranking.diversify.msd import MSD
 from worker.ranking.diversify.volume import DPP, SSD
@@ -35,6 +37,7 @@ class Diversified:
     order: Integers  # [depth]
     relevance_gain: Doubles  # [depth]
     diversity_gain: Doubles  # [depth], 0 or less: what repetition cost
+    relaxed: tuple[str, ...] = ()  # the limits that could not be kept, the most important first
 
 
 def diversify(
@@ -46,30 +49,31 @@ def diversify(
     *,
     places: int | None = None,
     pinned: dict[int, int] | None = None,
+    limits: Sequence[Limit] = (),
 ) -> Diversified:
     """The first `places` (default: `depth`) of the list that `dial` asks for.
 
     The dial weighs the first `depth` places; those that follow go on with the same trade-off, so
     that the pages of one list fit together. `utility` [n] is sorted, highest first, and `scores`
-    are in that order. Raises ValueError where one of them is not a finite number.
+    are in that order. `pinned` items (place -> item) stand where they are pinned, and `limits`, the
+    most important first, are kept as far as they can be.
+
+    Raises ValueError where a score is not a finite number.
     """
     _check(scores, utility)
     pinned = pinned or {}
     count = len(utility)
     depth, places = min(depth, count), min(places or depth, count)
     trade_offs = TRADE_OFFS if dial > 0.0 else TRADE_OFFS[:1]
-    shown = METHODS[method].of(scores, depth, len(trade_offs))
-    lists = greedy(utility, shown, trade_offs, depth, pinned)
+    shown = METHODS[method].of(scores, max(depth, places), len(trade_offs))
+    lists = greedy(utility, shown, trade_offs, depth, pinned, limits)
     run = choose(lists, utility, dial)
+    trade_off = trade_offs[run : run + 1]
     if places != depth:
-        alone = trade_offs[run : run + 1]
-        shown = METHODS[method].of(scores, places, 1)
-        lists, run = greedy(utility, shown, alone, places, pinned), 0
-        weight = float(alone[0])
-    else:
-        weight = float(trade_offs[run])
+        lists, run = greedy(utility, shown, trade_off, places, pinned, limits), 0
     order = lists.order[run]
-    return Diversified(order, utility[order], 0.0 - weight * np.asarray(lists.penalty[run]))
+    cost = float(trade_off[0]) * np.asarray(lists.penalty[run])
+    return Diversified(order, utility[order], 0.0 - cost, broken(limits, order.tolist()))
 
 
 def warm() -> None:

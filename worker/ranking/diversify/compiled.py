@@ -36,7 +36,7 @@ def _kept_in() -> Path | None:
 
 
 KEPT_IN: Final = _kept_in()
-OPTIONS: Final = {"error_model": "numpy", "_nrt": False}
+OPTIONS: Final = {"error_model": "numpy", "_nrt": False, "forceinline": True}
 """What is compiled makes no arrays, so that nothing needs to count who holds one: half the time."""
 if KEPT_IN is not None:
     numba.config.CACHE_DIR = str(KEPT_IN)
@@ -71,4 +71,4 @@ def _let_call(name: str, signature: inspect.Signature) -> None:
         return getattr(self.instance_class, name, None)
 
     function_of.__signature__ = signature  # type: ignore[attr-defined]
-    overload_method(types.BaseNamedTuple, name, jit_options=OPTIONS)(function_of)
+    overload_method(types.BaseNamedTuple, name, strict=False, jit_options=OPTIONS)(function_of)

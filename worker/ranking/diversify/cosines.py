@@ -1,7 +1,7 @@
-"""The cosines of a pool's items, each computed when it is asked for.
+"""The cosines of a pool's items.
 
-In one list a pair is asked for at most once. Where a family of lists shares a pool, what is known
-is kept; that costs n x n numbers.
+For a single list each is computed when it is asked for, which is at most once. A family of lists
+asks for nearly all of them again and again: there they are computed before, n x n numbers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from worker.ranking.diversify.compiled import compiled, compiled_sum
-from worker.ranking.model import Doubles, Floats, Scores
+from worker.ranking.model import Floats, Scores
+
+
+def cosines_for(scores: Scores, runs: int) -> Floats:
+    """[n, n] for a family of lists, [0, 0] for a single one."""
+    return scores.vectors @ scores.vectors.T if runs > 1 else np.empty((0, 0), dtype=np.float32)
 
 
 @compiled_sum
@@ -21,20 +26,9 @@ def dot(rows: Floats, one: int, other: int) -> float:
     return float(total)
 
 
-def kept(scores: Scores, runs: int) -> Doubles:
-    """What is known of a pool, at first nothing: [n, n] of NaN, or [0, 0] for a single list."""
-    count = len(scores.vectors) if runs > 1 else 0
-    return np.full((count, count), np.nan)
-
-
 @compiled
-def cosine(vectors: Floats, known: Doubles, one: int, other: int) -> float:
+def cosine(vectors: Floats, cosines: Floats, shown: int, item: int) -> float:
     """Of two rows of unit length [n, d]; in [-1, 1] but for rounding."""
-    if known.size == 0:
-        return dot(vectors, one, other)
-    found: float = known[one, other]
-    if np.isnan(found):
-        found = dot(vectors, one, other)
-        known[one, other] = found
-        known[other, one] = found
-    return found
+    if cosines.size == 0:
+        return dot(vectors, shown, item)
+    return float(cosines[shown, item])

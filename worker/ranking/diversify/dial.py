@@ -37,11 +37,15 @@ def discounts(depth: int) -> Doubles:
 
 
 def choose(lists: Lists, utility: Doubles, dial: float) -> int:
-    """The index of the list that `dial` in [0, 1] asks for. Run 0 is the most relevant one."""
+    """The index of the list that `dial` in [0, 1] asks for. Run 0 is the most relevant one.
+
+    Of lists that had to give up limits, only those that gave up the least important count.
+    """
+    kept = np.flatnonzero(lists.burden == lists.burden.min())
     if dial == 0.0:
-        return 0
-    gain, diversity = expected_gain(lists, utility), diversity_of(lists)
+        return int(kept[0])
+    gain, diversity = expected_gain(lists, utility)[kept], diversity_of(lists)[kept]
     most_diverse = np.lexsort((gain, diversity))[-1]
     floor = gain[0] - dial * (gain[0] - gain[most_diverse])
     admitted = np.flatnonzero(gain >= floor - ROUNDING * max(1.0, abs(float(gain[0]))))
-    return int(admitted[np.lexsort((gain[admitted], diversity[admitted]))[-1]])
+    return int(kept[admitted[np.lexsort((gain[admitted], diversity[admitted]))[-1]]])

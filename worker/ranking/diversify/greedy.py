@@ -5,20 +5,22 @@ The penalty is the method's redundancy after what was chosen (Carbonell & Goldst
 lambda from 1 to 1/2: beyond, relevance only breaks ties), or, where a method weighs relevance,
 utility * redundancy (Santos et al. 2010): what is new counts for what it is worth.
 
-It is lazy (Minoux 1978, "Accelerated greedy algorithms for maximizing submodular set functions"):
-redundancy only grows, so what an item reached when it was last looked at bounds what it reaches
-now, and an item whose bound is not above the best is not looked at.
+A single list is built lazily (Minoux 1978, "Accelerated greedy algorithms for maximizing submodular
+set functions"): redundancy only grows, so what an item reached when it was last looked at bounds
+what it reaches now, and an item whose bound is not above the best is not looked at. In a family
+nearly all items are looked at in one list or another: there each is told of each place at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
 
 from worker.ranking.diversify.compiled import compiled
+from worker.ranking.diversify.limits import Limit, Limits, limits_of
 from worker.ranking.model import Doubles, Integers, Scores
 
 
@@ -58,39 +60,59 @@ class Lists:
     order: Integers
     redundancy: Doubles  # of each item at the moment when it was chosen
     penalty: Doubles  # what it costs at a trade-off of 1
+    burden: Integers  # [runs] the limits that were given up, as bits; the most important is highest
 
 
 def greedy(
-    utility: Doubles, method: Method, trade_offs: Doubles, depth: int, pinned: Mapping[int, int]
+    utility: Doubles,
+    method: Method,
+    trade_offs: Doubles,
+    depth: int,
+    pinned: Mapping[int, int],
+    limits: Sequence[Limit] = (),
 ) -> Lists:
     """Build the first `depth` places of a list for each of `trade_offs`.
 
     `utility` [n] is sorted, highest first, so that ties go to the item that stands first. An item
-    in `pinned` (place -> item) stands there and nowhere else.
+    in `pinned` (place -> item) stands there and nowhere else. `limits` hold, the most important
+    first, as far as what is left can keep them.
     """
     order = np.empty((len(trade_offs), depth), dtype=np.int64)
     redundancy = np.empty((len(trade_offs), depth))
     pins = np.full(depth, -1, dtype=np.int64)
     for place, item in pinned.items():
         pins[place] = item
-    scratch = np.empty((3, len(utility))), np.empty(len(utility), dtype=np.int64)
-    build(method, np.ascontiguousarray(utility), trade_offs, pins, order, redundancy, *scratch)
+    burden = np.zeros(len(trade_offs), dtype=np.int64)
+    build(
+        method,
+        limits_of(limits, len(utility), depth, pinned),
+        np.ascontiguousarray(utility),
+        trade_offs,
+        pins,
+        order,
+        redundancy,
+        burden,
+        np.empty((3, len(utility))),
+        np.empty(len(utility), dtype=np.int64),
+    )
     penalty = redundancy * utility[order] if method.weighs_relevance else redundancy
-    return Lists(order, redundancy, penalty)
+    return Lists(order, redundancy, penalty, burden)
 
 
 @compiled
 def build(
     method: Method,
+    limits: Limits,
     utility: Doubles,
     trade_offs: Doubles,
     pins: Integers,
     orders: Integers,
     redundancies: Doubles,
+    burdens: Integers,
     scratch: Doubles,
     known: Integers,
 ) -> None:
-    """Fill a row [depth] of `orders` and `redundancies` for each of the trade-offs.
+    """Fill a row [depth] of `orders` and `redundancies`, and a burden, for each of the trade-offs.
 
     `pins` [depth] holds the item of a place, or -1. Of each item, `known` [n] keeps how many places
     it was told of (-1: not even of none), and `scratch` [3, n] its weight, what it repeats, and
@@ -98,6 +120,7 @@ def build(
     """
     count = utility.size
     weight, repeats, free = scratch[0], scratch[1], scratch[2]
+    eager = method.stepwise and trade_offs.size > 1
     for run in range(trade_offs.size):
         order = orders[run]
         for item in range(count):
@@ -107,12 +130,24 @@ def build(
             if item >= 0:
                 free[item] = 0.0
         method.start()
+        limits.start()
+        if eager:
+            for item in range(count):
+                if free[item] != 0.0:
+                    repeats[item] = method.redundancy(item, order, 0, 0)
+                    known[item] = 0
         for place in range(order.size):
             chosen = pins[place]
             if chosen < 0:
-                highest = -np.inf
+                limits.look_ahead(place)
+                highest, lightest = -np.inf, -1
                 for item in range(count):
                     if free[item] == 0.0:
+                        continue
+                    burden = limits.burden(item, place)
+                    if lightest < 0 or burden < lightest:
+                        highest, lightest, chosen = -np.inf, burden, -1
+                    elif burden > lightest:
                         continue
                     reach = utility[item] - weight[item] * repeats[item]
                     if known[item] < place:
@@ -126,6 +161,7 @@ def build(
                         reach += weight[item] * method.falls * (place - until)
                     if known[item] == place and (reach > highest or chosen < 0):
                         highest, chosen = reach, item
+                burdens[run] |= lightest
             elif known[chosen] < place:
                 repeats[chosen] = method.redundancy(chosen, order, max(known[chosen], 0), place)
                 known[chosen] = place
@@ -133,3 +169,9 @@ def build(
             redundancies[run, place] = repeats[chosen]
             free[chosen] = 0.0
             method.show(chosen)
+            limits.take(chosen)
+            if eager:
+                for item in range(count):
+                    if free[item] != 0.0:
+                        repeats[item] = method.redundancy(item, order, place, place + 1)
+                        known[item] = place + 1

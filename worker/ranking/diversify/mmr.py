@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from worker.ranking.diversify.compiled import compiled_class
-from worker.ranking.diversify.cosines import cosine, kept
+from worker.ranking.diversify.cosines import cosine, cosines_for
 from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 
@@ -16,7 +16,7 @@ class MMR(NamedTuple):
     """An item repeats the list as much as it resembles the item that it is most similar to."""
 
     vectors: Floats  # [n, d]
-    known: Doubles  # cosines
+    cosines: Floats
     nearest: (
         Doubles  # [n] the largest cosine with what was shown; what points apart repeats nothing
     )
@@ -26,7 +26,7 @@ class MMR(NamedTuple):
 
     @classmethod
     def of(cls, scores: Scores, depth: int, runs: int) -> MMR:
-        return cls(scores.vectors, kept(scores, runs), np.empty(len(scores.vectors)))
+        return cls(scores.vectors, cosines_for(scores, runs), np.empty(len(scores.vectors)))
 
     def start(self) -> None:
         self.nearest[:] = 0.0
@@ -35,7 +35,9 @@ class MMR(NamedTuple):
         """max over the list of the cosine with the item, or 0."""
         nearest: float = self.nearest[item]
         for place in range(since, until):
-            nearest = max(nearest, cosine(self.vectors, self.known, item, order[place]))
+            alike = cosine(self.vectors, self.cosines, order[place], item)
+            if alike > nearest:
+                nearest = alike
         self.nearest[item] = nearest
         return nearest
 

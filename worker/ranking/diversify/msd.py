@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from worker.ranking.diversify.compiled import compiled_class
-from worker.ranking.diversify.cosines import cosine, kept
+from worker.ranking.diversify.cosines import cosine, cosines_for
 from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 
@@ -21,7 +21,7 @@ class MSD(NamedTuple):
     """An item repeats the list as much as it resembles all of its items together."""
 
     vectors: Floats  # [n, d]
-    known: Doubles  # cosines
+    cosines: Floats
     together: Doubles  # [n] the sum of the cosines with what was shown
     weighs_relevance: bool = False
     falls: float = 1.000001  # a cosine may be -1
@@ -29,7 +29,7 @@ class MSD(NamedTuple):
 
     @classmethod
     def of(cls, scores: Scores, depth: int, runs: int) -> MSD:
-        return cls(scores.vectors, kept(scores, runs), np.empty(len(scores.vectors)))
+        return cls(scores.vectors, cosines_for(scores, runs), np.empty(len(scores.vectors)))
 
     def start(self) -> None:
         self.together[:] = 0.0
@@ -38,7 +38,7 @@ class MSD(NamedTuple):
         """sum over the list of the cosine with the item."""
         together: float = self.together[item]
         for place in range(since, until):
-            together += cosine(self.vectors, self.known, item, order[place])
+            together += cosine(self.vectors, self.cosines, order[place], item)
         self.together[item] = together
         return together
 

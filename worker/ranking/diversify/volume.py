@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from worker.ranking.diversify.compiled import compiled, compiled_class, compiled_sum
-from worker.ranking.diversify.cosines import cosine, kept
+from worker.ranking.diversify.cosines import cosine, cosines_for, dot
 from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 SPANNED: Final = 1e-6  # a squared residual below this is rounding: the item adds no direction
@@ -64,7 +64,7 @@ class DPP(NamedTuple):
     """
 
     vectors: Floats  # [n, d]
-    known: Doubles  # cosines
+    cosines: Floats
     factor: Doubles  # [n, depth]
     whole: Doubles  # [n] the squared length of what nothing has been taken from
     squared: Doubles  # [n] what is left of it
@@ -77,20 +77,20 @@ class DPP(NamedTuple):
     def of(cls, scores: Scores, depth: int, runs: int) -> DPP:
         count = len(scores.vectors)
         factor = np.empty((count, depth))
-        return cls(scores.vectors, kept(scores, runs), factor, *np.empty((3, count)))
+        return cls(scores.vectors, cosines_for(scores, runs), factor, *np.empty((3, count)))
 
     def start(self) -> None:
         self.whole[:] = -1.0
 
     def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
         """The share of the item's vector that the list spans already; 1 of no vector at all."""
-        vectors, known, factor, squared = self.vectors, self.known, self.factor, self.squared
+        vectors, cosines, factor, squared = self.vectors, self.cosines, self.factor, self.squared
         if self.whole[item] < 0.0:
-            self.whole[item] = cosine(vectors, known, item, item)
+            self.whole[item] = dot(vectors, item, item)
             squared[item] = self.whole[item]
         for place in range(since, until):
             shown = order[place]
-            along = cosine(vectors, known, item, shown)
+            along = cosine(vectors, cosines, shown, item)
             take_out(along, factor, squared, self.shorter, item, shown, place)
         whole = self.whole[item]
         return float(1.0 - squared[item] / whole) if whole >= SPANNED else 1.0
@@ -109,7 +109,7 @@ class SSD(NamedTuple):
     """
 
     vectors: Floats  # [n, d]
-    known: Doubles  # cosines
+    cosines: Floats
     factor: Doubles  # [n, depth]
     squared: Doubles  # [n] the residual, squared; -1 where none was computed
     shorter: Doubles  # [n] 1 / the length of that, of those that are shown
@@ -121,19 +121,19 @@ class SSD(NamedTuple):
     def of(cls, scores: Scores, depth: int, runs: int) -> SSD:
         count = len(scores.vectors)
         factor = np.empty((count, depth))
-        return cls(scores.vectors, kept(scores, runs), factor, *np.empty((2, count)))
+        return cls(scores.vectors, cosines_for(scores, runs), factor, *np.empty((2, count)))
 
     def start(self) -> None:
         self.squared[:] = -1.0
 
     def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
         """How much shorter the item's residual is than an unshown unit vector's."""
-        vectors, known, factor, squared = self.vectors, self.known, self.factor, self.squared
+        vectors, cosines, factor, squared = self.vectors, self.cosines, self.factor, self.squared
         if squared[item] < 0.0:
-            squared[item] = cosine(vectors, known, item, item) + 1.0
+            squared[item] = dot(vectors, item, item) + 1.0
         for place in range(since, until):
             shown = order[place]
-            along = cosine(vectors, known, item, shown) + 1.0
+            along = cosine(vectors, cosines, shown, item) + 1.0
             take_out(along, factor, squared, self.shorter, item, shown, place)
         return float(np.sqrt(2.0) - np.sqrt(squared[item]))
 

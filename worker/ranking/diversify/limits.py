@@ -1,0 +1,170 @@
+"""Limits in the greedy: how many items of a group the first places of a list may and must show.
+
+A cap, a quota, a maximum share and the table of a fair ranking (FA*IR, Zehlike et al., CIKM 2017,
+section 3) are all the same: for each group and each place, at most and at least so many up to
+there. At each place the greedy takes, of the items that break the least important limits, the one
+that gains the most. A limit that cannot be kept is so given up in the order of importance, least
+first, and no place stays empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from worker.ranking.diversify.compiled import compiled_class
+from worker.ranking.model import Integers
+
+ANY: Final = 1 << 40  # more than any list shows
+MOST_LIMITS: Final = 62  # a bit each
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit on n candidates, for each of its groups."""
+
+    name: str
+    group: Sequence[int]  # [n] the number of the candidate's group, from 0; -1 for none
+    at_most: Sequence[int] | None = None  # [depth] in the first 1, 2, … places; none beyond
+    at_least: Sequence[int] | None = None  # [depth]
+
+    @property
+    def groups(self) -> int:
+        """How many there are; what must be shown is one, even where nobody belongs to it."""
+        return max(max(self.group, default=-1) + 1, int(self.at_least is not None))
+
+
+@compiled_class
+class Limits(NamedTuple):
+    """All limits of a list, the most important first; groups are numbered through."""
+
+    group: Integers  # [n, limits] of each item, or -1
+    limit: Integers  # [groups] which limit it belongs to
+    at_most: Integers  # [groups, depth]; what pins will take is taken off
+    at_least: Integers  # [groups, depth]
+    pinned: Integers  # [groups, depth] how many pins stand up to a place
+    open: Integers  # [depth] how many places up to there hold no pin
+    demanding: Integers  # the groups that something is asked of at least
+    shown: Integers  # [groups] counted in the list that is built
+    wanted: Integers  # [groups] 1 where the next place should be given to the group
+    pressing: Integers  # [2] 1 where it must be one of the wanted, and where not all will have one
+
+    def start(self) -> None:
+        self.shown[:] = 0
+
+    def look_ahead(self, place: int) -> None:
+        """Whether so much is still owed that this place has to pay of it."""
+        self.pressing[:] = 0
+        if self.demanding.size == 0:
+            return
+        self.wanted[:] = 0
+        for until in range(place, self.open.size):
+            owed = 0
+            for group in self.demanding:
+                coming = self.pinned[group, until] - self.pinned[group, place]
+                owed += max(self.at_least[group, until] - self.shown[group] - coming, 0)
+            left = self.open[until] - self.open[place] + 1
+            if owed >= left:
+                for group in self.demanding:
+                    coming = self.pinned[group, until] - self.pinned[group, place]
+                    if self.at_least[group, until] > self.shown[group] + coming:
+                        self.wanted[group] = 1
+                self.pressing[0] = 1
+                self.pressing[1] = 1 if owed > left else 0
+                return
+
+    def burden(self, item: int, place: int) -> int:
+        """The limits that the item breaks at this place, as bits; the most important is highest."""
+        broken = 0
+        limits = self.group.shape[1]
+        for limit in range(limits):
+            group = self.group[item, limit]
+            if group >= 0 and self.shown[group] >= self.at_most[group, place]:
+                broken |= 1 << (limits - 1 - limit)
+        if self.pressing[0] == 1:
+            pays, unpaid = False, -1
+            for group in self.demanding:
+                if self.wanted[group] == 1:
+                    if self.group[item, self.limit[group]] == group:
+                        pays = True
+                    elif unpaid < 0:
+                        unpaid = self.limit[group]
+            if unpaid >= 0 and (not pays or self.pressing[1] == 1):
+                broken |= 1 << (limits - 1 - unpaid)
+        return broken
+
+    def take(self, item: int) -> None:
+        """The list shows the item."""
+        for limit in range(self.group.shape[1]):
+            group = self.group[item, limit]
+            if group >= 0:
+                self.shown[group] += 1
+
+
+NONE: Final = (
+    np.empty(0, dtype=np.int64),
+    *np.empty((3, 0, 0), dtype=np.int64),
+    *np.empty((4, 0), dtype=np.int64),
+    np.zeros(2, dtype=np.int64),
+)
+
+
+def limits_of(limits: Sequence[Limit], count: int, depth: int, pinned: Mapping[int, int]) -> Limits:
+    """For the greedy over `count` items and `depth` places, with `pinned` (place -> item)."""
+    if not limits:
+        return Limits(np.empty((count, 0), dtype=np.int64), *NONE)
+    limits = limits[:MOST_LIMITS]
+    asked = (counts for one in limits for counts in (one.at_most, one.at_least))
+    depth = max([depth, *map(len, filter(None, asked))])  # every page knows what is to come
+    sizes = [one.groups for one in limits]
+    starts = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+    total = int(starts[-1])
+    group = np.full((count, len(limits)), -1, dtype=np.int64)
+    at_most = np.full((total, depth), ANY, dtype=np.int64)
+    at_least = np.zeros((total, depth), dtype=np.int64)
+    for column, (one, start, size) in enumerate(zip(limits, starts, sizes, strict=False)):
+        numbers = np.asarray(one.group, dtype=np.int64)
+        group[:, column] = np.where(numbers >= 0, numbers + start, -1)
+        for table, given in ((at_most, one.at_most), (at_least, one.at_least)):
+            if given is not None:
+                table[start : start + size, : len(given)] = given[:depth]
+    taken = np.zeros((total, depth), dtype=np.int64)
+    free = np.ones(depth, dtype=np.int64)
+    for place, item in pinned.items():
+        if place < depth:
+            free[place] = 0
+            taken[group[item][group[item] >= 0], place] += 1
+    taken = np.cumsum(taken, axis=1)
+    room = np.minimum.accumulate((at_most - taken)[:, ::-1], axis=1)[:, ::-1] + taken
+    return Limits(
+        group=group,
+        limit=np.repeat(np.arange(len(limits)), sizes).astype(np.int64),
+        at_most=np.ascontiguousarray(room),
+        at_least=at_least,
+        pinned=taken,
+        open=np.cumsum(free),
+        demanding=np.flatnonzero(at_least.any(axis=1)).astype(np.int64),
+        shown=np.empty(total, dtype=np.int64),
+        wanted=np.empty(total, dtype=np.int64),
+        pressing=np.empty(2, dtype=np.int64),
+    )
+
+
+def broken(limits: Sequence[Limit], order: Sequence[int]) -> tuple[str, ...]:
+    """The names of the limits that a list does not keep, the most important first."""
+    return tuple(one.name for one in limits if not _keeps(one, order))
+
+
+def _keeps(limit: Limit, order: Sequence[int]) -> bool:
+    shown = np.array([limit.group[item] for item in order])
+    for group in range(limit.groups):
+        count = np.cumsum(shown == group)
+        for given, sign in ((limit.at_most, 1), (limit.at_least, -1)):
+            if given is not None:
+                rows = min(len(given), len(count))
+                if (sign * count[:rows] > sign * np.asarray(given[:rows])).any():
+                    return False
+    return True
