@@ -153,6 +153,13 @@ def served(judged: Sequence[Judged], model: Model, method: str, dial: float) -> 
     dials = Dials(method=method, diversity=dial)
     lists = rerank([_joined(one.query, dials) for one in judged], model)
     orders = ([item.item_id for item in ranked.items] for ranked in lists)
+    return measured(judged, method, dial, orders)
+
+
+def measured(
+    judged: Sequence[Judged], method: str, dial: float | None, orders: Iterable[Sequence[str]]
+) -> Run:
+    """What lists of item ids are worth, in the order of the queries."""
     return Run(method, dial, _measured(judged, orders))
 
 
@@ -164,8 +171,8 @@ def baselines(judged: Sequence[Judged], seed: int) -> Iterator[Run]:
         for _ in range(SHUFFLES)
     ]
     yield Run("random", None, np.mean(shuffles, axis=0))
-    yield Run("bm25", None, _measured(judged, map(_best_first, _lexical(judged))))
-    yield Run("cosine", None, _measured(judged, [_best_first(one.likeness) for one in judged]))
+    yield measured(judged, "bm25", None, map(_best_first, _lexical(judged)))
+    yield measured(judged, "cosine", None, [_best_first(one.likeness) for one in judged])
 
 
 def _lexical(judged: Sequence[Judged]) -> Iterator[dict[str, float]]:
