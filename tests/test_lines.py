@@ -30,6 +30,12 @@ def lines(
     source: bytes, **fields: object
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """What the lines of `source` give: lists and dead letters."""
+    found = [[json.loads(line) for line in each.splitlines()] for each in written(source, **fields)]
+    return found[0], found[1]
+
+
+def written(source: bytes, **fields: object) -> tuple[bytes, bytes]:
+    """The bytes of both streams."""
     chosen = {
         "rank": functools.partial(rerank, model=Overlap()),
         "tables": Tables(),
@@ -51,11 +57,8 @@ def lines(
     count = Lines(**chosen).run(read_end, lists, dead)  # type: ignore[arg-type]
     writing.join()
     os.close(read_end)
-    found = [
-        [json.loads(line) for line in stream.getvalue().splitlines()] for stream in (lists, dead)
-    ]
-    assert count == len(found[1])
-    return found[0], found[1]
+    assert count == len(dead.getvalue().splitlines())
+    return lists.getvalue(), dead.getvalue()
 
 
 GOOD = [codec.encode(random_search(seed, 6, query_id=f"q{seed}")) for seed in range(9)]
@@ -65,6 +68,14 @@ def test_lists_come_in_the_order_of_the_lines() -> None:
     lists, dead = lines(b"\n".join(GOOD) + b"\n")
     assert [one["query_id"] for one in lists] == [f"q{seed}" for seed in range(9)]
     assert dead == []
+
+
+def test_explained_lists_are_text_and_bad_lines_stay_dead_letters() -> None:
+    text, dead = written(GOOD[0] + b"\n{}\n" + GOOD[1], explain=True)
+    told = text.decode().split("\n\n")
+    assert [one.split()[0] for one in told if one.strip()] == ["q0", "q1"]
+    assert "relevance 0." in told[0]
+    assert json.loads(dead)["line"] == 2
 
 
 def test_a_last_line_without_an_end_is_a_line() -> None:

@@ -76,6 +76,7 @@ def rerank(chosen: argparse.Namespace) -> int:
         batch_events=read.batch_events,
         now=lambda: datetime.now(UTC),
         diversity=chosen.diversity,
+        explain=chosen.explain,
     )
     with contextlib.ExitStack() as stack:
         letters = sys.stderr.buffer
@@ -183,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--rules", type=Path, help="list rules as JSONL")
     added.add_argument("--policies", type=Path, help="policies as JSONL")
     added.add_argument("--diversity", type=share, help="the dial; goes before the events' own")
+    added.add_argument("--explain", action="store_true", help="lists as text, a reason an item")
     added.add_argument("--dead-letters", type=Path, help="where bad lines go (default: stderr)")
     added.add_argument("--strict", action="store_true", help="status 1 if any line was bad")
 

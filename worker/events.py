@@ -88,11 +88,17 @@ class SearchEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Why(Struct, frozen=True, kw_only=True):
-    """What put an item where it stands: the two terms of its gain, or the rule."""
+    """What put an item where it stands: the two terms of its gain, a rule, a limit."""
 
     relevance: float
     diversity: float
     rule: str | None = None
+    repeats: Annotated[
+        str | None, Meta(description="of the items above, that which it resembles most, at a cost")
+    ] = None
+    limit: Annotated[
+        str | None, Meta(description="held back an item that would have gained more here")
+    ] = None
 
 
 class RankedItem(Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from worker import codec
 from worker.delivery import Unexpected
 from worker.errors import BadMessage
 from worker.events import RankedList
+from worker.ranking import explain
 from worker.ranking.join import Dials, JoinedSearch, Tables, join
 
 READ_BYTES = 1 << 20
@@ -35,6 +36,7 @@ class Lines:
     batch_events: int
     now: Callable[[], datetime]
     diversity: float | None = None
+    explain: bool = False  # lists as text, for people
 
     def run(self, source: int, lists: BinaryIO, dead_letters: BinaryIO) -> int:
         """From a file descriptor to the two streams; the number of dead letters."""
@@ -45,11 +47,16 @@ class Lines:
                 for answer in self._answers(batch, number + 1):
                     is_dead = isinstance(answer, DeadLetter)
                     dead += is_dead
-                    (dead_letters if is_dead else lists).write(codec.encode(answer) + b"\n")
+                    (dead_letters if is_dead else lists).write(self._line(answer) + b"\n")
                 number += len(batch)
             lists.flush()
             dead_letters.flush()
         return dead
+
+    def _line(self, answer: RankedList | DeadLetter) -> bytes:
+        if self.explain and isinstance(answer, RankedList):
+            return explain.table(answer).encode()
+        return codec.encode(answer)
 
     def _answers(self, batch: Sequence[bytes], first: int) -> Iterator[RankedList | DeadLetter]:
         """One answer a line, in order."""

@@ -282,3 +282,17 @@ def test_a_cap_on_what_nobody_carries_holds_nobody_back() -> None:
     tables = Tables(policies={"p": Policy(policy_id="p", caps={"brand": 1, "features.x": 0})})
     found = rerank([joined(event(bare, policy="p"), tables)], Overlap())[0]
     assert (len(found.items), found.limits_relaxed) == (4, ())
+
+
+def test_an_item_says_which_limit_held_back_a_better_one() -> None:
+    found = page(caps={"brand": 1}, k=3)
+    relevance = [item.relevance or 0.0 for item in found.items]
+    assert found.items[0].why.limit is None
+    for place, item in enumerate(found.items):
+        better = max(relevance[place:], default=0.0) > relevance[place]
+        assert item.why.limit in ({"caps.brand"} if better else {None, "caps.brand"})
+    free = page(k=3)
+    assert {item.why.limit for item in free.items} == {None}
+    assert any(item.why.limit == "caps.brand" for item in found.items) or [
+        item.item_id for item in found.items
+    ] == [item.item_id for item in free.items]

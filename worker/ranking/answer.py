@@ -7,6 +7,7 @@ swap neighbours of the page that no rule has placed.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from worker.ranking.explore import explore
 from worker.ranking.join import Entry, JoinedSearch
 from worker.ranking.judge import best_first, engine_share, sigmoid
 from worker.ranking.limits import caps_applied, limits_of
-from worker.ranking.model import Doubles, Scores
+from worker.ranking.model import Doubles, Floats, Scores
 
 DECIMALS = 4
 LARGEST_BOOST = 300.0  # of a logarithm: beyond, numbers end
@@ -36,6 +37,8 @@ class Line:
     gain: float | None = None
     why: tuple[float, float] = (0.0, 0.0)  # relevance, diversity
     rule: str | None = None
+    repeats: str | None = None
+    limit: str | None = None
     fixed: bool = False  # exploration leaves it where it is
 
 
@@ -47,8 +50,9 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
     utility = sigmoid(raw[free])
     pinned = _pinned(placement, free)
     limits = limits_of(search, free)
+    taken = _taken(scores, free)
     chosen = diversify(
-        _taken(scores, free),
+        taken,
         utility,
         search.dials.method,
         search.dials.diversity,
@@ -58,9 +62,17 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
         limits=limits,
     )
     gains = zip(chosen.relevance_gain.tolist(), chosen.diversity_gain.tolist(), strict=True)
+    repeats = _repeats(taken.vectors[chosen.order], chosen.diversity_gain)
+    rows = [free[index] for index in chosen.order.tolist()]
     lines = [
-        _line(search, scores, placement, free[index], gain, fixed=place in pinned)
-        for place, (index, gain) in enumerate(zip(chosen.order.tolist(), gains, strict=True))
+        dataclasses.replace(
+            _line(search, scores, placement, row, gain, fixed=place in pinned),
+            repeats=None if above is None else search.entries[rows[above]].item.item_id,
+            limit=limit,
+        )
+        for place, (row, gain, above, limit) in enumerate(
+            zip(rows, gains, repeats, chosen.held, strict=True)
+        )
     ]
     lines += [_line(search, scores, placement, index, None, fixed=True) for index in buried]
     return _assembled(
@@ -72,6 +84,17 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
         pair_share=scores.pair_share,
         relaxed=chosen.relaxed,
     )
+
+
+def _repeats(shown: Floats, diversity_gain: Doubles) -> list[int | None]:
+    """The place above whose item each of the shown [depth, d] resembles most; None without cost."""
+    cosines = np.tril(shown @ shown.T, -1) - 2.0 * np.triu(np.ones((len(shown), len(shown))))
+    nearest = cosines.argmax(axis=1).tolist() if len(shown) else []
+    costs = diversity_gain < -0.5 * 10.0**-DECIMALS
+    return [
+        above if cost and place else None
+        for place, (above, cost) in enumerate(zip(nearest, costs.tolist(), strict=True))
+    ]
 
 
 def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedList:
@@ -234,6 +257,8 @@ def _item(line: Line, place: int) -> RankedItem:
             relevance=round(relevance, DECIMALS) + 0.0,
             diversity=round(diversity, DECIMALS) + 0.0,
             rule=line.rule,
+            repeats=line.repeats,
+            limit=line.limit,
         ),
     )
 

@@ -37,7 +37,8 @@ class Diversified:
     order: Integers  # [depth]
     relevance_gain: Doubles  # [depth]
     diversity_gain: Doubles  # [depth], 0 or less: what repetition cost
-    relaxed: tuple[str, ...] = ()  # the limits that could not be kept, the most important first
+    relaxed: tuple[str, ...]  # the limits that could not be kept, the most important first
+    held: tuple[str | None, ...]  # [depth] the limit that held back an item that gained more
 
 
 def diversify(
@@ -73,7 +74,8 @@ def diversify(
         lists, run = greedy(utility, shown, trade_off, places, pinned, limits), 0
     order = lists.order[run]
     cost = float(trade_off[0]) * np.asarray(lists.penalty[run])
-    return Diversified(order, utility[order], 0.0 - cost, broken(limits, order.tolist()))
+    held = tuple(limits[each].name if each >= 0 else None for each in lists.held[run].tolist())
+    return Diversified(order, utility[order], 0.0 - cost, broken(limits, order.tolist()), held)
 
 
 def warm() -> None:

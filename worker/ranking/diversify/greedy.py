@@ -61,6 +61,7 @@ class Lists:
     redundancy: Doubles  # of each item at the moment when it was chosen
     penalty: Doubles  # what it costs at a trade-off of 1
     burden: Integers  # [runs] the limits that were given up, as bits; the most important is highest
+    held: Integers  # which limit held back an item that would have gained more; -1 where none did
 
 
 def greedy(
@@ -82,7 +83,7 @@ def greedy(
     pins = np.full(depth, -1, dtype=np.int64)
     for place, item in pinned.items():
         pins[place] = item
-    burden = np.zeros(len(trade_offs), dtype=np.int64)
+    burden, held = np.zeros(len(trade_offs), dtype=np.int64), np.full_like(order, -1)
     build(
         method,
         limits_of(limits, len(utility), depth, pinned),
@@ -92,11 +93,12 @@ def greedy(
         order,
         redundancy,
         burden,
+        held,
         np.empty((3, len(utility))),
         np.empty(len(utility), dtype=np.int64),
     )
     penalty = redundancy * utility[order] if method.weighs_relevance else redundancy
-    return Lists(order, redundancy, penalty, burden)
+    return Lists(order, redundancy, penalty, burden, held)
 
 
 @compiled
@@ -109,6 +111,7 @@ def build(
     orders: Integers,
     redundancies: Doubles,
     burdens: Integers,
+    held: Integers,
     scratch: Doubles,
     known: Integers,
 ) -> None:
@@ -120,7 +123,8 @@ def build(
     """
     count = utility.size
     weight, repeats, free = scratch[0], scratch[1], scratch[2]
-    eager = method.stepwise and trade_offs.size > 1
+    limited = limits.group.shape[1] > 0
+    eager = method.stepwise and (trade_offs.size > 1 or limited)
     for run in range(trade_offs.size):
         order = orders[run]
         for item in range(count):
@@ -162,6 +166,20 @@ def build(
                     if known[item] == place and (reach > highest or chosen < 0):
                         highest, chosen = reach, item
                 burdens[run] |= lightest
+                if limited:  # who would have gained more?
+                    for item in range(count):
+                        reach = utility[item] - weight[item] * repeats[item]
+                        if free[item] == 0.0 or reach <= highest:
+                            continue
+                        if known[item] < place:
+                            repeats[item] = method.redundancy(
+                                item, order, max(known[item], 0), place
+                            )
+                            known[item] = place
+                            reach = utility[item] - weight[item] * repeats[item]
+                        if reach > highest:
+                            highest = reach
+                            held[run, place] = limits.heaviest(limits.burden(item, place))
             elif known[chosen] < place:
                 repeats[chosen] = method.redundancy(chosen, order, max(known[chosen], 0), place)
                 known[chosen] = place

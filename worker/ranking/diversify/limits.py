@@ -96,6 +96,14 @@ class Limits(NamedTuple):
                 broken |= 1 << (limits - 1 - unpaid)
         return broken
 
+    def heaviest(self, burden: int) -> int:
+        """The most important of the limits in a burden."""
+        limits = self.group.shape[1]
+        for limit in range(limits):
+            if burden & (1 << (limits - 1 - limit)):
+                return limit
+        return -1
+
     def take(self, item: int) -> None:
         """The list shows the item."""
         for limit in range(self.group.shape[1]):
