@@ -135,6 +135,22 @@ def test_dpp_is_the_greedy_map_of_the_paper_and_of_pyversity(
         assert_the_same(found, peer.indices.tolist(), gain, 1e-4)
 
 
+@cases
+@given(seed=SEEDS, count=st.integers(1, 25), kinds=st.integers(1, 6), depth=DEPTHS)
+def test_pm2_gives_each_category_its_share_as_in_the_paper(
+    seed: int, count: int, kinds: int, depth: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    categories = chance.dirichlet(np.full(kinds, 0.3), count)
+    relevance = np.sort(chance.random(count))[::-1].copy()
+    depth = min(depth, count)
+    scores = Scores(relevance, relevance, np.eye(count, dtype=np.float32), categories, categories)
+    shown = METHODS["pm2"].of(scores, depth, 1)
+    found = greedy(relevance, shown, np.array([1.0]), depth, {}).order[0].tolist()
+    gain = textbook.pm2(categories, relevance)
+    assert_the_same(found, textbook.greedy(gain, count, depth), gain, EQUAL)
+
+
 @pytest.mark.parametrize("method", sorted(METHODS))
 @pytest.mark.parametrize("field", ["raw", "vectors", "categories"])
 def test_a_score_that_is_no_number_is_refused(method: str, field: str) -> None:

@@ -83,3 +83,20 @@ def cover(vectors: Doubles, relevance: Doubles, weight: float) -> Gain:
         )
 
     return gain
+
+
+def pm2(categories: Doubles, relevance: Doubles) -> Gain:
+    """Dang & Croft 2012, algorithm 2, lambda = 1/2 and P(d | aspect) = relevance * P(c | d)."""
+    votes = [float(relevance @ column) for column in categories.T]
+
+    def gain(chosen: list[int], item: int) -> float:
+        seats = [0.0] * len(votes)
+        for shown in chosen:
+            for category, share in enumerate(categories[shown] / categories[shown].sum()):
+                seats[category] += share
+        quotients = [v / (2 * s + 1) for v, s in zip(votes, seats, strict=True)]
+        turn = quotients.index(max(quotients))
+        shares = relevance[item] * categories[item] * quotients
+        return float(0.5 * shares[turn] + 0.5 * (shares.sum() - shares[turn]))
+
+    return gain

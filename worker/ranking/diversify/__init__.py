@@ -16,6 +16,7 @@ from worker.ranking.diversify.greedy import Method, greedy
 from worker.ranking.diversify.limits import Limit, broken
 from worker.ranking.diversify.mmr import MMR
 from worker.ranking.diversify.msd import MSD
+from worker.ranking.diversify.pm2 import PM2
 from worker.ranking.diversify.volume import DPP, SSD
 from worker.ranking.model import Doubles, Floats, Integers, Scores
 
@@ -24,6 +25,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "mmr": MMR,
     "coverage": Coverage,
     "cover": Cover,
+    "pm2": PM2,
     "msd": MSD,
     "dpp": DPP,
     "ssd": SSD,
