@@ -48,19 +48,20 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def plot(sets: Mapping[str, Sequence[Row]], path: Path | IO[bytes]) -> None:
-    """nDCG against alpha-nDCG: a panel a set, a curve a method, its dials written beside it."""
+    """nDCG against alpha-nDCG: a panel a set, a curve a method, dials written beside the first."""
     # Imported here: it costs a second that only a plot is worth. Figure draws without a display.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.2 * len(sets), 3.8), layout="constrained")
     panels = figure.subplots(1, len(sets), squeeze=False)[0]
     for panel, (name, rows) in zip(panels, sets.items(), strict=True):
-        for method, points in curves(rows).items():
+        found = curves(rows)
+        for method, points in found.items():
             panel.plot(*zip(*points.values(), strict=True), marker="o", markersize=4, label=method)
-            for dial in sorted(points.keys() & LABELLED):
-                panel.annotate(
-                    f"{dial:g}", points[dial], (5, 3), textcoords="offset points", color="0.4"
-                )
+        first = next(iter(found.values()), {})
+        for dial in sorted(first.keys() & LABELLED):
+            at = first[dial]
+            panel.annotate(f"{dial:g}", at, (5, 3), textcoords="offset points", color="0.4")
         panel.set(title=name, xlabel=TITLES["ndcg"], ylabel=TITLES["alpha_ndcg"])
         panel.locator_params(nbins=5)
         panel.spines[["top", "right"]].set_visible(False)

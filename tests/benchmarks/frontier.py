@@ -116,7 +116,7 @@ def by_peer(judged: Sequence[Judged], model: Model) -> dict[str, list[Run]]:
     scores = [scores_of(one.query, model) for one in judged]
     return {
         _named(name): [
-            measured(judged, name, dial, [_order(*one, method, dial) for one in scores])
+            measured(judged, _named(name), dial, [_order(*one, method, dial) for one in scores])
             for dial in DIALS
         ]
         for name, method in PEERS.items()
