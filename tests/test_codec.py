@@ -349,6 +349,8 @@ POLICIES: list[tuple[str, dict[str, object], str]] = [
         limited(field="brand", value="a", at_most=1, significance=0.1),
         "$.limits[0].significance",
     ),
+    ("too many", limited(field="brand", at_most=10**19), "$.limits[0].at_most"),
+    ("too many limits", {"limits": [limited(field="brand", at_most=1)] * 41}, "$.limits"),
     ("a share above 1", limited(field="brand", share_at_most=1.5), "$.limits[0].share_at_most"),
     ("an alias of its own, which is not followed yet", {"alias": "challenger"}, "$.alias"),
     ("a share of exploration above 1", {"explore": 1.5}, "$.explore"),

@@ -8,7 +8,7 @@ them.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 from msgspec import field as struct_field
@@ -20,6 +20,7 @@ Timestamp: TypeAlias = Annotated[
     datetime, Meta(description="RFC 3339; without an offset it is UTC")
 ]
 Reason: TypeAlias = Literal["deadline", "model_error"]
+MOST_ITEMS: Final = 100_000  # that a limit may speak of
 Action: TypeAlias = Literal["pin", "block", "bury", "boost", "cap"]
 
 
@@ -94,7 +95,8 @@ class Why(Struct, frozen=True, kw_only=True):
     diversity: float
     rule: str | None = None
     repeats: Annotated[
-        str | None, Meta(description="of the items above, that which it resembles most, at a cost")
+        str | None,
+        Meta(description="of the items above, before exploration, that which it resembles most"),
     ] = None
     limit: Annotated[
         str | None, Meta(description="held back an item that would have gained more here")
@@ -216,7 +218,7 @@ class ListRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     value: Json = None
     position: Annotated[int, Meta(ge=1)] | None = None
     factor: Annotated[float, Meta(gt=0)] | None = None
-    limit: Annotated[int, Meta(ge=1)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MOST_ITEMS)] | None = None
     starts: Timestamp | None = struct_field(default=None, name="from")
     ends: Timestamp | None = struct_field(default=None, name="to")
     priority: int = 0
@@ -238,8 +240,8 @@ class ListLimit(Struct, frozen=True, kw_only=True, omit_defaults=True):
     high: Annotated[float | None, Meta(description="or more, and less than this")] = struct_field(
         default=None, name="to"
     )
-    at_most: Annotated[int, Meta(ge=0)] | None = None
-    at_least: Annotated[int, Meta(ge=1)] | None = None
+    at_most: Annotated[int, Meta(ge=0, le=MOST_ITEMS)] | None = None
+    at_least: Annotated[int, Meta(ge=1, le=MOST_ITEMS)] | None = None
     share_at_most: Annotated[Share | None, Meta(description="of the places")] = None
     share_at_least: Annotated[
         Share | None, Meta(description="of the first place, of the first two, and so on")
@@ -249,7 +251,7 @@ class ListLimit(Struct, frozen=True, kw_only=True, omit_defaults=True):
         Meta(description="at least what a fair draw has, but for such a chance: FA*IR"),
     ] = None
     places: Annotated[
-        Annotated[int, Meta(ge=1)] | None,
+        Annotated[int, Meta(ge=1, le=MOST_ITEMS)] | None,
         Meta(description="of the list; absent: those of the first page"),
     ] = None
 
@@ -262,11 +264,15 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     method: str | None = None
     engine_weight: Share | None = None
     limits: Annotated[
-        tuple[ListLimit, ...], Meta(description="the most important first: it is kept longest")
+        tuple[ListLimit, ...],
+        Meta(max_length=40, description="the most important first: it is kept longest"),
     ] = ()
     caps: Annotated[
-        dict[str, Annotated[int, Meta(ge=0)]],
-        Meta(description="field -> items of one value on the first page; after all limits"),
+        dict[str, Annotated[int, Meta(ge=0, le=MOST_ITEMS)]],
+        Meta(
+            max_length=20,
+            description="field -> items of one value on the first page; after all limits",
+        ),
     ] = {}
     deadline_ms: Annotated[float, Meta(ge=0)] | None = None
     explore: Share | None = None

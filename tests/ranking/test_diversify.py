@@ -143,6 +143,21 @@ def test_a_pin_holds_at_every_dial(
 
 
 @every_method
+@given(seed=SEEDS, dial=DIALS, place=st.integers(4, 9), item=st.integers(0, 9))
+def test_what_is_pinned_to_a_later_page_is_on_no_earlier_one(
+    method: str, seed: int, dial: float, place: int, item: int
+) -> None:
+    scores = random_scores(seed, 10)
+    assert scores.relevance is not None
+    pinned = {place: item}
+    first = diversify(scores, scores.relevance, method, dial, 4, pinned=pinned).order.tolist()
+    assert item not in first
+    both = diversify(scores, scores.relevance, method, dial, 4, places=10, pinned=pinned)
+    assert both.order.tolist()[:4] == first
+    assert both.order[place] == item
+
+
+@every_method
 @given(seed=SEEDS, count=COUNTS)
 def test_gains_add_up_to_what_the_greedy_maximised(method: str, seed: int, count: int) -> None:
     scores = random_scores(seed, count)

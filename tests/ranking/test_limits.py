@@ -18,7 +18,7 @@ from worker.ranking.diversify import METHODS, Diversified, diversify
 from worker.ranking.diversify.dial import discounts
 from worker.ranking.diversify.limits import MOST_LIMITS, Limit, broken
 from worker.ranking.join import Tables
-from worker.ranking.limits import fair
+from worker.ranking.limits import fair, limits_of
 from worker.ranking.rerank import fall_back, rerank
 from worker.scoring.overlap import Overlap
 
@@ -296,3 +296,105 @@ def test_an_item_says_which_limit_held_back_a_better_one() -> None:
     assert any(item.why.limit == "caps.brand" for item in found.items) or [
         item.item_id for item in found.items
     ] == [item.item_id for item in free.items]
+
+
+def test_what_nobody_can_pay_costs_the_more_important_limit_nothing() -> None:
+    dear = [candidate(f"d{n}", title="running shoe", price=100.0) for n in range(8)]
+    cheap = [candidate(f"c{n}", title="lamp", price=10.0) for n in range(3)]
+    limits = (
+        ListLimit(limit_id="cheap", field="price", high=50.0, at_least=2),
+        ListLimit(limit_id="nobody", field="seller", value="nobody", share_at_least=0.3),
+    )
+    tables = Tables(policies={"p": Policy(policy_id="p", limits=limits, diversity=0.0)})
+    found = rerank([joined(event([*dear, *cheap], k=8, policy="p"), tables)], Overlap())[0]
+    assert found.limits_relaxed == ("nobody",)
+
+
+@given(seed=SEEDS, data=st.data())
+def test_the_first_of_two_quotas_is_kept_wherever_that_is_possible(
+    seed: int, data: st.DataObject
+) -> None:
+    members = [data.draw(st.lists(st.sampled_from([-1, 0]), min_size=6, max_size=6)) for _ in "ab"]
+    tables = [
+        data.draw(st.lists(st.integers(0, 3), min_size=4, max_size=4).map(sorted)) for _ in "ab"
+    ]
+    limits = [
+        Limit(name, group, at_least=table)
+        for name, group, table in zip("ab", members, tables, strict=True)
+    ]
+    found = ranked(members[0], limits, 4, seed)
+    if any(not broken(limits[:1], order) for order in permutations(range(6), 4)):
+        assert "a" not in found.relaxed
+
+
+def test_buried_and_unknown_items_of_the_page_count() -> None:
+    items = [
+        candidate("a", seller="s"),
+        *(Candidate(item_id=name, seller="s") for name in "bc"),
+        candidate("d", seller="t"),
+    ]
+    tables = Tables(
+        rules={"last": rule("last", "bury", "d")},
+        policies={"p": Policy(policy_id="p", caps={"seller": 1})},
+    )
+    search = joined(event(items, k=4, policy="p"), tables)
+    for found in (rerank([search], Overlap())[0], fall_back(search, Overlap(), "deadline")):
+        assert len(found.items) == 4
+        assert found.limits_relaxed == ("caps.seller",)
+
+
+@given(number=st.integers(0, 500))
+def test_exploration_breaks_no_limit(number: int) -> None:
+    items = [
+        candidate(f"i{n}", title="shoe", seller="small" if n % 2 else "big") for n in range(10)
+    ]
+    limits = (
+        ListLimit(limit_id="small", field="seller", value="small", share_at_least=0.5),
+        ListLimit(limit_id="big", field="seller", value="big", at_most=1, places=3),
+    )
+    policy = Policy(policy_id="p", limits=limits, explore=1.0, diversity=0.0)
+    search = joined(
+        event(items, query_id=f"q{number}", k=10, policy="p"), Tables(policies={"p": policy})
+    )
+    found = rerank([search], Overlap())[0]
+    small = np.cumsum([int(item.item_id[1:]) % 2 for item in found.items])
+    assert found.limits_relaxed == ()
+    assert (small >= np.arange(1, 11) // 2).all()
+    assert 3 - small[2] <= 1
+
+
+def test_the_limit_that_held_back_is_the_one_that_is_named() -> None:
+    items = [
+        candidate("a1", title="running shoes", brand="A"),
+        candidate("a2", title="running shoes", brand="A"),
+        candidate("b", title="lamp", brand="B"),
+    ]
+    nobody = ListLimit(limit_id="nobody", field="seller", value="nobody", at_least=2)
+    policy = Policy(policy_id="p", limits=(nobody,), caps={"brand": 1}, diversity=0.0)
+    search = joined(event(items, k=2, policy="p"), Tables(policies={"p": policy}))
+    found = rerank([search], Overlap())[0]
+    assert [item.item_id for item in found.items] == ["a1", "b"]
+    assert found.items[1].why.limit == "caps.brand"
+
+
+@pytest.mark.parametrize(
+    ("values", "groups"),
+    [
+        ((1, 1.0, True), 2),
+        ((0.0, -0.0), 1),
+        (({"a": 1, "b": 2}, {"b": 2, "a": 1}), 1),
+        (("", None), 0),
+        (("1", 1), 2),
+    ],
+    ids=["numbers and truth", "zeros", "objects", "nothing", "a text and a number"],
+)
+def test_values_are_equal_as_in_json(values: tuple[Any, ...], groups: int) -> None:
+    items = [
+        candidate(f"i{n}", attributes={"v": value} if value is not None else {})
+        for n, value in enumerate(values)
+    ]
+    limit = ListLimit(limit_id="one", field="attributes.v", at_most=1)
+    search = joined(
+        event(items, policy="p"), Tables(policies={"p": Policy(policy_id="p", limits=(limit,))})
+    )
+    assert limits_of(search, items)[0].groups == groups

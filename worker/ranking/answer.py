@@ -18,6 +18,7 @@ from worker import codec
 from worker.events import RankedItem, RankedList, Reason, Why
 from worker.ranking import rules
 from worker.ranking.diversify import diversify
+from worker.ranking.diversify.limits import Limit, broken
 from worker.ranking.explore import explore
 from worker.ranking.join import Entry, JoinedSearch
 from worker.ranking.judge import best_first, engine_share, sigmoid
@@ -49,7 +50,7 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
     free, buried = _by_strength(search, raw, placement)
     utility = sigmoid(raw[free])
     pinned = _pinned(placement, free)
-    limits = limits_of(search, free)
+    limits = limits_of(search, [search.entries[row].item for row in free])
     taken = _taken(scores, free)
     chosen = diversify(
         taken,
@@ -82,7 +83,6 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
         model=model,
         pair_count=scores.pair_count,
         pair_share=scores.pair_share,
-        relaxed=chosen.relaxed,
     )
 
 
@@ -108,7 +108,8 @@ def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedLi
     boost = np.exp(np.clip(placement.boosts, -LARGEST_BOOST, LARGEST_BOOST))
     strength = (1.0 + np.clip(strength, 0.0, 1.0)) * boost  # from 1, so that a boost finds a hold
     free, buried = _by_strength(search, strength, placement)
-    count, limits = len(free), limits_of(search, free)
+    count = len(free)
+    limits = limits_of(search, [search.entries[row].item for row in free])
     chosen = diversify(
         _taken(overlap, free),
         np.arange(count, 0, -1) / (count + 1.0),
@@ -123,7 +124,7 @@ def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedLi
         for index in (*(free[place] for place in chosen.order), *buried)
     ]
     applied = (*placement.applied, *caps_applied(search, limits))
-    return _assembled(search, lines, applied, reason=reason, relaxed=chosen.relaxed)
+    return _assembled(search, lines, applied, reason=reason)
 
 
 def _by_strength(
@@ -190,7 +191,6 @@ def _assembled(
     pair_count: int = 0,
     pair_share: float = 0.0,
     reason: Reason | None = None,
-    relaxed: tuple[str, ...] = (),
 ) -> RankedList:
     """The page that the event asks for, numbered and signed."""
     event = search.event
@@ -201,11 +201,15 @@ def _assembled(
         if index not in hidden
     ]
     start = event.offset or 0
-    page = [*lines, *unknown][start : search.depth]
+    shown = [*lines, *unknown][: search.depth]
+    page = shown[start:]
+    limits = limits_of(search, [line.entry.item for line in shown])
+    relaxed = broken(limits, range(len(shown)))
     items = tuple(_item(line, place) for place, line in enumerate(page, start=start + 1))
-    if reason is None:
+    if reason is None and search.dials.explore > 0.0:
         fixed = frozenset(item.rank for item, line in zip(items, page, strict=True) if line.fixed)
-        items = explore(items, event.query_id, search.dials.explore, fixed)
+        bound = _bound(limits, relaxed, start, len(shown))
+        items = explore(items, event.query_id, search.dials.explore, fixed, bound)
     answer = RankedList(
         query_id=event.query_id,
         list_id="",
@@ -229,6 +233,17 @@ def _assembled(
         limits_relaxed=relaxed,
     )
     return msgspec.structs.replace(answer, list_id=codec.list_id(answer))
+
+
+def _bound(limits: Sequence[Limit], relaxed: Sequence[str], start: int, end: int) -> frozenset[int]:
+    """The ranks of the page that cannot change places with the next without breaking a limit."""
+    found = set()
+    for place in range(start, end - 1) if limits else ():
+        order = list(range(end))
+        order[place : place + 2] = place + 1, place
+        if not set(broken(limits, order)) <= set(relaxed):
+            found.add(place + 1)
+    return frozenset(found)
 
 
 def _blocked_unknown(search: JoinedSearch) -> tuple[frozenset[int], tuple[str, ...]]:

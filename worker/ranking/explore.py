@@ -23,11 +23,16 @@ DECIMALS = 6  # of a probability that a list carries
 
 
 def explore(
-    items: Sequence[RankedItem], query_id: str, share: float, fixed: Container[int] = ()
+    items: Sequence[RankedItem],
+    query_id: str,
+    share: float,
+    fixed: Container[int] = (),
+    bound: Container[int] = (),
 ) -> tuple[RankedItem, ...]:
     """`items` (one page, ranks in a row) with some neighbours swapped; `share` is e in [0, 1].
 
-    A pair that touches a rank in `fixed`, or reaches over the page's ends, is left alone. Nobody
+    A pair that touches a rank in `fixed`, whose first rank is in `bound`, or that reaches over the
+    page's ends, is left alone. Nobody
     moves by more than one rank. `base_rank` keeps where an item stood, and `shown_probability` is
     the chance that, standing there, it is shown where it is shown.
     """
@@ -36,7 +41,10 @@ def explore(
         return tuple(page)
     seed = hashlib.sha256(query_id.encode()).digest()
     odd = _coin(seed, 0) < 0.5  # the pairs are (1, 2), (3, 4), … or else (2, 3), (4, 5), …
-    pairs = [one.rank not in fixed and one.rank + 1 not in fixed for one in page[:-1]]
+    pairs = [
+        one.rank not in fixed and one.rank + 1 not in fixed and one.rank not in bound
+        for one in page[:-1]
+    ]
     for first, open_ in enumerate(pairs):
         rank = items[first].rank
         if open_ and rank % 2 == odd and _coin(seed, rank) < share / 2:

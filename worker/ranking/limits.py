@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from math import exp, lgamma, log, log1p
+from typing import Final
+
+import msgspec
 
 from worker.events import Candidate, Json, ListLimit, ListRule
 from worker.ranking import rules
 from worker.ranking.diversify.limits import Limit
 from worker.ranking.join import JoinedSearch
 
+ALL: Final = "all that are meant"
+ROUNDING: Final = 1e-12
 
-def limits_of(search: JoinedSearch, rows: Sequence[int]) -> tuple[Limit, ...]:
-    """The limits on the candidates `rows`, numbered as they come, the most important first."""
-    items = [search.entries[row].item for row in rows]
+
+def limits_of(search: JoinedSearch, items: Sequence[Candidate]) -> tuple[Limit, ...]:
+    """The limits on candidates, numbered as they come, the most important first."""
     page = min(search.event.k or len(items), len(items))
     caps = [rule for rule in search.rules if rule.action == "cap"]
     return (
@@ -27,20 +34,18 @@ def limits_of(search: JoinedSearch, rows: Sequence[int]) -> tuple[Limit, ...]:
 
 
 def caps_applied(search: JoinedSearch, limits: Sequence[Limit]) -> tuple[str, ...]:
-    """The cap rules that are about some of the candidates."""
-    caps = {rule.rule_id for rule in search.rules if rule.action == "cap"}
-    return tuple(one.name for one in limits if one.name in caps and one.groups)
+    """The cap rules that are about some of the candidates; theirs are the first of the limits."""
+    caps = [rule for rule in search.rules if rule.action == "cap"]
+    return tuple(one.name for one, _ in zip(limits, caps, strict=False) if one.groups)
 
 
 def _of_rule(rule: ListRule, items: Sequence[Candidate], page: int) -> Limit:
     about = set(rules.targets(rule, items))
     each = rule.field if rule.value is None else None
     values = [
-        (None if each is None else value_of(item, each)) if row in about else MISSING
+        (ALL if each is None else _key(value_of(item, each))) if row in about else None
         for row, item in enumerate(items)
     ]
-    if each is not None:
-        values = [MISSING if value is None else value for value in values]
     return Limit(rule.rule_id, _numbered(values), at_most=[rule.limit or 0] * page)
 
 
@@ -70,6 +75,7 @@ def _at_least(limit: ListLimit, places: int) -> Iterator[int]:
         yield least
 
 
+@lru_cache(maxsize=1 << 14)
 def fair(places: int, share: float, significance: float) -> int:
     """The least that a draw by lot of `share` has, but for a chance of `significance` to have less.
 
@@ -79,10 +85,13 @@ def fair(places: int, share: float, significance: float) -> int:
     >>> [fair(places, 0.5, 0.1) for places in range(1, 13)]
     [0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 4]
     """
+    if not 0.0 < share < 1.0:
+        return round(share) * places
     total = 0.0
     for count in range(places + 1):
-        total += math.comb(places, count) * share**count * (1.0 - share) ** (places - count)
-        if total >= significance:
+        ways = lgamma(places + 1) - lgamma(count + 1) - lgamma(places - count + 1)
+        total += exp(ways + count * log(share) + (places - count) * log1p(-share))
+        if total >= significance * (1.0 - ROUNDING):
             return count
     return places
 
@@ -99,28 +108,31 @@ def value_of(item: Candidate, field: str) -> Json:
     return found.get(name) if isinstance(found, dict) else found
 
 
-MISSING = object()
-
-
 def _group(limit: ListLimit, item: Candidate) -> object:
     value = value_of(item, limit.field)
-    if value is None:
-        return MISSING
     if limit.low is not None or limit.high is not None:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return MISSING
+            return None
         low, high = limit.low, limit.high
         inside = (low is None or value >= low) and (high is None or value < high)
-        return True if inside else MISSING
+        return ALL if inside else None
     if limit.value is not None:
-        return True if value == limit.value else MISSING
-    return value
+        return ALL if _key(value) == _key(limit.value) else None
+    return _key(value)
 
 
-def _numbered(values: Sequence[object]) -> list[int]:
-    """The number of each value, in the order of their first; -1 where there is none."""
-    numbers: dict[str, int] = {}
-    return [
-        -1 if value is MISSING else numbers.setdefault(repr(value), len(numbers))
-        for value in values
-    ]
+def _key(value: Json) -> object:
+    """What is one value: 1 and 1.0 are, 1 and true are not; nothing and an empty text are none."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool | str):
+        return type(value), value
+    if isinstance(value, int | float):
+        return float, value + 0
+    return msgspec.json.encode(value, order="deterministic")
+
+
+def _numbered(keys: Sequence[object]) -> list[int]:
+    """The number of each key, in the order of their first; -1 for None."""
+    numbers: dict[object, int] = {}
+    return [-1 if key is None else numbers.setdefault(key, len(numbers)) for key in keys]

@@ -78,12 +78,12 @@ def greedy(
     in `pinned` (place -> item) stands there and nowhere else. `limits` hold, the most important
     first, as far as what is left can keep them.
     """
-    order = np.empty((len(trade_offs), depth), dtype=np.int64)
+    order, held = np.full((2, len(trade_offs), depth), -1, dtype=np.int64)
     redundancy = np.empty((len(trade_offs), depth))
-    pins = np.full(depth, -1, dtype=np.int64)
+    burden = np.zeros(len(trade_offs), dtype=np.int64)
+    pins = np.full(max(pinned, default=0) + depth + 1, -1, dtype=np.int64)
     for place, item in pinned.items():
         pins[place] = item
-    burden, held = np.zeros(len(trade_offs), dtype=np.int64), np.full_like(order, -1)
     build(
         method,
         limits_of(limits, len(utility), depth, pinned),
@@ -117,9 +117,9 @@ def build(
 ) -> None:
     """Fill a row [depth] of `orders` and `redundancies`, and a burden, for each of the trade-offs.
 
-    `pins` [depth] holds the item of a place, or -1. Of each item, `known` [n] keeps how many places
-    it was told of (-1: not even of none), and `scratch` [3, n] its weight, what it repeats, and
-    whether it is free.
+    `pins` [depth or more] holds the item of a place, or -1. Of each item, `known` [n] keeps how
+    many places it was told of (-1: not even of none), and `scratch` [3, n] its weight, what it
+    repeats, and whether it is free.
     """
     count = utility.size
     weight, repeats, free = scratch[0], scratch[1], scratch[2]
@@ -179,7 +179,9 @@ def build(
                             reach = utility[item] - weight[item] * repeats[item]
                         if reach > highest:
                             highest = reach
-                            held[run, place] = limits.heaviest(limits.burden(item, place))
+                            held[run, place] = limits.heaviest(
+                                limits.burden(item, place) & ~lightest
+                            )
             elif known[chosen] < place:
                 repeats[chosen] = method.redundancy(chosen, order, max(known[chosen], 0), place)
                 known[chosen] = place

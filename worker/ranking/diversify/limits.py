@@ -50,31 +50,35 @@ class Limits(NamedTuple):
     demanding: Integers  # the groups that something is asked of at least
     shown: Integers  # [groups] counted in the list that is built
     wanted: Integers  # [groups] 1 where the next place should be given to the group
-    pressing: Integers  # [2] 1 where it must be one of the wanted, and where not all will have one
+    pressing: Integers  # [1] the group that is owed what all places left must pay; -1 for none
 
     def start(self) -> None:
         self.shown[:] = 0
 
     def look_ahead(self, place: int) -> None:
-        """Whether so much is still owed that this place has to pay of it."""
-        self.pressing[:] = 0
-        if self.demanding.size == 0:
-            return
-        self.wanted[:] = 0
+        """Whether so much is still owed, to the more important first, that this place has to pay.
+
+        The most important group is found whose demand, with those before it, takes every place
+        that is left up to some place; this one is then for one of these groups.
+        """
+        self.pressing[0] = -1
+        first, due = self.demanding.size, 0
         for until in range(place, self.open.size):
             owed = 0
-            for group in self.demanding:
+            for number in range(first):
+                group = self.demanding[number]
                 coming = self.pinned[group, until] - self.pinned[group, place]
                 owed += max(self.at_least[group, until] - self.shown[group] - coming, 0)
-            left = self.open[until] - self.open[place] + 1
-            if owed >= left:
-                for group in self.demanding:
-                    coming = self.pinned[group, until] - self.pinned[group, place]
-                    if self.at_least[group, until] > self.shown[group] + coming:
-                        self.wanted[group] = 1
-                self.pressing[0] = 1
-                self.pressing[1] = 1 if owed > left else 0
-                return
+                if owed > self.open[until] - self.open[place]:
+                    first, due = number, until
+                    self.pressing[0] = group
+                    break
+        if self.pressing[0] >= 0:
+            for number in range(self.demanding.size):
+                group = self.demanding[number]
+                coming = self.pinned[group, due] - self.pinned[group, place]
+                lacks = self.at_least[group, due] > self.shown[group] + coming
+                self.wanted[group] = 1 if number <= first and lacks else 0
 
     def burden(self, item: int, place: int) -> int:
         """The limits that the item breaks at this place, as bits; the most important is highest."""
@@ -84,16 +88,11 @@ class Limits(NamedTuple):
             group = self.group[item, limit]
             if group >= 0 and self.shown[group] >= self.at_most[group, place]:
                 broken |= 1 << (limits - 1 - limit)
-        if self.pressing[0] == 1:
-            pays, unpaid = False, -1
+        if self.pressing[0] >= 0:
             for group in self.demanding:
-                if self.wanted[group] == 1:
-                    if self.group[item, self.limit[group]] == group:
-                        pays = True
-                    elif unpaid < 0:
-                        unpaid = self.limit[group]
-            if unpaid >= 0 and (not pays or self.pressing[1] == 1):
-                broken |= 1 << (limits - 1 - unpaid)
+                if self.wanted[group] == 1 and self.group[item, self.limit[group]] == group:
+                    return broken
+            broken |= 1 << (limits - 1 - self.limit[self.pressing[0]])
         return broken
 
     def heaviest(self, burden: int) -> int:
@@ -112,19 +111,27 @@ class Limits(NamedTuple):
                 self.shown[group] += 1
 
 
-NONE: Final = (
-    np.empty(0, dtype=np.int64),
-    *np.empty((3, 0, 0), dtype=np.int64),
-    *np.empty((4, 0), dtype=np.int64),
-    np.zeros(2, dtype=np.int64),
+NOTHING: Final = np.empty(0, dtype=np.int64)
+NO_TABLE: Final = np.empty((0, 0), dtype=np.int64)
+NONE: Final = Limits(
+    group=NO_TABLE,
+    limit=NOTHING,
+    at_most=NO_TABLE,
+    at_least=NO_TABLE,
+    pinned=NO_TABLE,
+    open=NOTHING,
+    demanding=NOTHING,
+    shown=NOTHING,
+    wanted=NOTHING,
+    pressing=np.full(1, -1, dtype=np.int64),
 )
 
 
 def limits_of(limits: Sequence[Limit], count: int, depth: int, pinned: Mapping[int, int]) -> Limits:
     """For the greedy over `count` items and `depth` places, with `pinned` (place -> item)."""
     if not limits:
-        return Limits(np.empty((count, 0), dtype=np.int64), *NONE)
-    limits = limits[:MOST_LIMITS]
+        return NONE
+    limits = [one for one in limits if one.groups][:MOST_LIMITS]
     asked = (counts for one in limits for counts in (one.at_most, one.at_least))
     depth = max([depth, *map(len, filter(None, asked))])  # every page knows what is to come
     sizes = [one.groups for one in limits]
@@ -139,6 +146,8 @@ def limits_of(limits: Sequence[Limit], count: int, depth: int, pinned: Mapping[i
         for table, given in ((at_most, one.at_most), (at_least, one.at_least)):
             if given is not None:
                 table[start : start + size, : len(given)] = given[:depth]
+    members = np.bincount(group[group >= 0], minlength=total)
+    at_least = np.minimum(at_least, members[:, np.newaxis])  # nobody is waited for in vain
     taken = np.zeros((total, depth), dtype=np.int64)
     free = np.ones(depth, dtype=np.int64)
     for place, item in pinned.items():
@@ -157,7 +166,7 @@ def limits_of(limits: Sequence[Limit], count: int, depth: int, pinned: Mapping[i
         demanding=np.flatnonzero(at_least.any(axis=1)).astype(np.int64),
         shown=np.empty(total, dtype=np.int64),
         wanted=np.empty(total, dtype=np.int64),
-        pressing=np.empty(2, dtype=np.int64),
+        pressing=np.empty(1, dtype=np.int64),
     )
 
 

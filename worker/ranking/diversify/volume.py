@@ -135,7 +135,7 @@ class SSD(NamedTuple):
             shown = order[place]
             along = cosine(vectors, cosines, shown, item) + 1.0
             take_out(along, factor, squared, self.shorter, item, shown, place)
-        return float(np.sqrt(2.0) - np.sqrt(squared[item]))
+        return max(float(np.sqrt(2.0) - np.sqrt(squared[item])), 0.0)  # a length may round up
 
     def show(self, item: int) -> None:
         self.shorter[item] = shortening(self.squared[item])
