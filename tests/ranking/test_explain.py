@@ -65,3 +65,10 @@ def test_the_fallback_order_is_told() -> None:
     weak = fall_back(joined(event(SHOES)), Overlap(), "deadline")
     assert "the engine's order" in table(weak)
     assert "degraded: deadline" in table(weak)
+
+
+def test_an_id_forges_no_line() -> None:
+    forged = candidate("a\n1  b  (1)  relevance 1.00\x1b[2J", title="running shoes")
+    told = table(rerank([joined(event([forged]))], Overlap())[0])
+    assert len(told.splitlines()) == 2
+    assert "\x1b" not in told

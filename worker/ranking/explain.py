@@ -46,7 +46,12 @@ def table(ranked: RankedList) -> str:
         "unknown items": ranked.unknown_items,
     }
     told = [f"{name}: {', '.join(found)}" for name, found in notes.items() if found]
-    return "\n".join([title, *lines, *told, ""])
+    return "\n".join([*map(_printable, [title, *lines, *told]), ""])
+
+
+def _printable(line: str) -> str:
+    """A shop's ids forge no lines and no colours."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
 
 
 def _reasons(item: RankedItem) -> Iterator[str]:

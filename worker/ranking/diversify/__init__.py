@@ -13,7 +13,7 @@ from worker.ranking.diversify.coverage import Coverage
 from worker.ranking.diversify.dial import TRADE_OFFS, choose
 from worker.ranking.diversify.facets import Facets
 from worker.ranking.diversify.greedy import Method, greedy
-from worker.ranking.diversify.limits import Limit, broken
+from worker.ranking.diversify.limits import Limit, broken, exchanged
 from worker.ranking.diversify.mmr import MMR
 from worker.ranking.diversify.msd import MSD
 from worker.ranking.diversify.pm2 import PM2
@@ -72,7 +72,10 @@ def diversify(
     lists = greedy(utility, shown, trade_offs, depth, pinned, limits)
     run = choose(lists, utility, dial)
     trade_off = trade_offs[run : run + 1]
-    if places != depth:
+    mended = bool(lists.burden[run])
+    if mended:
+        pinned = pinned | exchanged(limits, lists.order[run], count, pinned)
+    if places != depth or mended:
         lists, run = greedy(utility, shown, trade_off, places, pinned, limits), 0
     order = lists.order[run]
     cost = float(trade_off[0]) * np.asarray(lists.penalty[run])

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from worker.ranking.diversify.compiled import compiled_class
+from worker.ranking.diversify.compiled import compiled, compiled_class
 from worker.ranking.model import Integers
 
 ANY: Final = 1 << 40  # more than any list shows
@@ -168,6 +168,74 @@ def limits_of(limits: Sequence[Limit], count: int, depth: int, pinned: Mapping[i
         wanted=np.empty(total, dtype=np.int64),
         pressing=np.empty(1, dtype=np.int64),
     )
+
+
+@compiled
+def excess(limits: Limits, order: Integers, found: Integers) -> None:
+    """Fill in by how much a list breaks each limit: [limits]."""
+    found[:] = 0
+    limits.start()
+    for place in range(order.size):
+        limits.take(order[place])
+        for limit in range(found.size):
+            group = limits.group[order[place], limit]
+            if group >= 0:
+                found[limit] += max(limits.shown[group] - limits.at_most[group, place], 0)
+        for group in limits.demanding:
+            owed = limits.at_least[group, place] - limits.shown[group]
+            found[limits.limit[group]] += max(owed, 0)
+
+
+@compiled
+def less(one: Integers, other: Integers) -> bool:
+    """Whether less is broken of the most important limit in which the two differ."""
+    for limit in range(one.size):
+        if one[limit] != other[limit]:
+            return bool(one[limit] < other[limit])
+    return False
+
+
+@compiled
+def exchange(
+    limits: Limits, order: Integers, free: Integers, best: Integers, trial: Integers
+) -> None:
+    """While that breaks less, put a free item in the place of one that is not pinned.
+
+    Limits that cross (a cap by brand and one by seller) may leave the greedy, which sees one place
+    at a time, without an item that keeps both. `free` [n] is 1 for an item that may come in, 2 for
+    one of the list that may go; `best` and `trial` are room for [limits].
+    """
+    excess(limits, order, best)
+    while True:
+        out, into = -1, -1
+        for place in range(order.size - 1, -1, -1):
+            shown = order[place]
+            for item in range(free.size):
+                if free[shown] == 2 and free[item] == 1:
+                    order[place] = item
+                    excess(limits, order, trial)
+                    if less(trial, best):
+                        out, into = place, item
+                        for limit in range(best.size):
+                            best[limit] = trial[limit]
+            order[place] = shown
+        if out < 0:
+            return
+        free[order[out]], free[into] = 1, 2
+        order[out] = into
+
+
+def exchanged(
+    limits: Sequence[Limit], order: Integers, count: int, pinned: Mapping[int, int]
+) -> dict[int, int]:
+    """place -> item of a list over `count` items, after `exchange`."""
+    found, room = order.copy(), np.zeros((2, len(limits)), dtype=np.int64)
+    free = np.ones(count, dtype=np.int64)
+    free[order] = 2
+    free[list(pinned.values())] = 0
+    built = limits_of(limits, count, len(order), pinned)
+    exchange(built, found, free, *room[:, : built.group.shape[1]])
+    return dict(enumerate(found.tolist()))
 
 
 def broken(limits: Sequence[Limit], order: Sequence[int]) -> tuple[str, ...]:
