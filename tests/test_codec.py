@@ -349,6 +349,31 @@ POLICIES: list[tuple[str, dict[str, object], str]] = [
         limited(field="brand", value="a", at_most=1, significance=0.1),
         "$.limits[0].significance",
     ),
+    (
+        "a range from its end",
+        limited(field="price", at_most=1, **{"from": 50, "to": 20}),
+        "$.limits[0].to",
+    ),
+    (
+        "a range of words",
+        limited(field="brand", at_most=1, **{"from": 1}),
+        "$.limits[0].field",
+    ),
+    (
+        "at least more than at most",
+        limited(field="brand", value="a", at_least=3, at_most=1),
+        "$.limits[0].at_least",
+    ),
+    (
+        "at least more than there are places",
+        limited(field="brand", value="a", at_least=6, places=5),
+        "$.limits[0].at_least",
+    ),
+    (
+        "two limits of one name",
+        {"limits": [{"limit_id": "x", "field": "brand", "at_most": n} for n in (1, 2)]},
+        "$.limits[1].limit_id",
+    ),
     ("too many", limited(field="brand", at_most=10**19), "$.limits[0].at_most"),
     ("too many limits", {"limits": [limited(field="brand", at_most=1)] * 41}, "$.limits"),
     ("a share above 1", limited(field="brand", share_at_most=1.5), "$.limits[0].share_at_most"),

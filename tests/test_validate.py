@@ -63,6 +63,15 @@ def test_a_fault_reads_as_a_sentence(tmp_path: Path) -> None:
     assert str(fault) == f"{file}:1: $.diversity: expected `float` <= 1.0, got 2"
 
 
+def test_a_typo_within_a_limit_is_noted(tmp_path: Path) -> None:
+    file = tmp_path / "policies.jsonl"
+    limit = '{"limit_id":"one","field":"brand","at_most":1,"plces":3}'
+    file.write_text('{"policy_id":"p","limits":[' + limit + "]}")
+    assert list(faults(file, codec.Limits())) == []
+    (note,) = notes(file)
+    assert note == f"{file}:1: plces is no field of ListLimit; was places meant?"
+
+
 def test_a_typo_in_a_fields_name_is_noted_though_it_is_no_fault(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text(

@@ -112,8 +112,13 @@ def decode_policy(raw: bytes, limits: Limits, methods: frozenset[str]) -> Policy
         raise Invalid("$.alias", "nothing: not applied yet", policy.alias)
     for field in policy.caps:
         _check_field("$.caps", field)
+    names: set[str] = set()
     for place, limit in enumerate(policy.limits):
         _check_limit(f"$.limits[{place}]", limit)
+        if limit.limit_id in names:
+            expected = "a name of its own, for lists to call it by"
+            raise Invalid(f"$.limits[{place}].limit_id", expected, limit.limit_id)
+        names.add(limit.limit_id)
     return policy
 
 
@@ -125,6 +130,13 @@ def _check_limit(path: str, limit: ListLimit) -> None:
     ranged = limit.low is not None or limit.high is not None
     if ranged and limit.value is not None:
         raise Invalid(f"{path}.value", "a value, or from and to, and not both", limit.value)
+    if ranged and limit.field in TEXTS:
+        raise Invalid(f"{path}.field", "a field of numbers, beside from and to", limit.field)
+    if limit.low is not None and limit.high is not None and limit.low >= limit.high:
+        raise Invalid(f"{path}.to", f"above from, which is {limit.low:g}", limit.high)
+    most = min((n for n in (limit.at_most, limit.places) if n is not None), default=None)
+    if most is not None and limit.at_least is not None and limit.at_least > most:
+        raise Invalid(f"{path}.at_least", f"no more than {most}", limit.at_least)
     if not ranged and limit.value is None and (limit.at_least or limit.share_at_least):
         raise Invalid(path, "value, or from and to: which group must be shown at least")
     if limit.significance is not None and limit.share_at_least is None:
@@ -163,9 +175,8 @@ def list_id(answer: RankedList) -> str:
     return hashlib.sha256(_ENCODER.encode(timeless)).hexdigest()[:32]
 
 
-LIMITED: Final = (
-    *("category", "brand", "seller", "group_id", "price", "in_stock", "sponsored", "bid", "score"),
-)
+TEXTS: Final = ("category", "brand", "seller", "group_id")
+LIMITED: Final = (*TEXTS, "price", "in_stock", "sponsored", "bid", "score")
 """The fields of a candidate that a limit may speak of, besides attributes and features."""
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder()

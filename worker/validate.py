@@ -16,9 +16,14 @@ import msgspec
 
 from worker import codec, settings
 from worker.errors import BadMessage, BadSetting, Invalid
-from worker.events import Behaviour, Candidate, Item, ListRule, Policy, SearchEvent
+from worker.events import Behaviour, Candidate, Item, ListLimit, ListRule, Policy, SearchEvent
 from worker.ranking.diversify import METHODS
 
+INNER: Final[dict[type[msgspec.Struct], tuple[str, type[msgspec.Struct]]]] = {
+    SearchEvent: ("candidates", Candidate),
+    Policy: ("limits", ListLimit),
+}
+"""The list within a message, and what it is a list of."""
 KINDS: Final[dict[str, type[msgspec.Struct]]] = {
     "rule_id": ListRule,
     "policy_id": Policy,
@@ -140,10 +145,11 @@ def notes(path: Path) -> Iterator[str]:
         )
         if kind is None:
             continue
-        inner = tree.get("candidates") if kind is SearchEvent else None
         yield from _near_misses(f"{path}:{number}", tree, kind)
+        field, within = INNER.get(kind, ("", kind))
+        inner = tree.get(field)
         for one in inner if isinstance(inner, list) else ():
-            yield from _near_misses(f"{path}:{number}", one, Candidate)
+            yield from _near_misses(f"{path}:{number}", one, within)
 
 
 def _near_misses(where: str, tree: Any, kind: type[msgspec.Struct]) -> Iterator[str]:
