@@ -397,7 +397,8 @@ def test_the_limit_that_held_back_is_the_one_that_is_named() -> None:
         candidate("b", title="lamp", brand="B"),
     ]
     nobody = ListLimit(limit_id="nobody", field="seller", value="nobody", at_least=2)
-    policy = Policy(policy_id="p", limits=(nobody,), caps={"brand": 1}, diversity=0.0)
+    idle = ListLimit(limit_id="idle", field="price", at_most=1)
+    policy = Policy(policy_id="p", limits=(idle, nobody), caps={"brand": 1}, diversity=0.0)
     search = joined(event(items, k=2, policy="p"), Tables(policies={"p": policy}))
     found = rerank([search], Overlap())[0]
     assert [item.item_id for item in found.items] == ["a1", "b"]

@@ -13,7 +13,7 @@ from worker.ranking.diversify.coverage import Coverage
 from worker.ranking.diversify.dial import TRADE_OFFS, choose
 from worker.ranking.diversify.facets import Facets
 from worker.ranking.diversify.greedy import Method, greedy
-from worker.ranking.diversify.limits import Limit, broken, exchanged
+from worker.ranking.diversify.limits import Limit, broken, counting, exchanged
 from worker.ranking.diversify.mmr import MMR
 from worker.ranking.diversify.msd import MSD
 from worker.ranking.diversify.pm2 import PM2
@@ -64,22 +64,22 @@ def diversify(
     Raises ValueError where a score is not a finite number.
     """
     _check(scores, utility)
-    pinned = pinned or {}
+    pinned, counted = pinned or {}, counting(limits)
     count = len(utility)
     depth, places = min(depth, count), min(places or depth, count)
     trade_offs = TRADE_OFFS if dial > 0.0 else TRADE_OFFS[:1]
     shown = METHODS[method].of(scores, max(depth, places), len(trade_offs))
-    lists = greedy(utility, shown, trade_offs, depth, pinned, limits)
+    lists = greedy(utility, shown, trade_offs, depth, pinned, counted)
     run = choose(lists, utility, dial)
     trade_off = trade_offs[run : run + 1]
     mended = bool(lists.burden[run])
     if mended:
-        pinned = pinned | exchanged(limits, lists.order[run], count, pinned)
+        pinned = pinned | exchanged(counted, lists.order[run], count, pinned)
     if places != depth or mended:
-        lists, run = greedy(utility, shown, trade_off, places, pinned, limits), 0
+        lists, run = greedy(utility, shown, trade_off, places, pinned, counted), 0
     order = lists.order[run]
     cost = float(trade_off[0]) * np.asarray(lists.penalty[run])
-    held = tuple(limits[each].name if each >= 0 else None for each in lists.held[run].tolist())
+    held = tuple(counted[each].name if each >= 0 else None for each in lists.held[run].tolist())
     return Diversified(order, utility[order], 0.0 - cost, broken(limits, order.tolist()), held)
 
 

@@ -127,11 +127,15 @@ NONE: Final = Limits(
 )
 
 
+def counting(limits: Sequence[Limit]) -> list[Limit]:
+    """Those that speak of anything, as many as are counted."""
+    return [one for one in limits if one.groups][:MOST_LIMITS]
+
+
 def limits_of(limits: Sequence[Limit], count: int, depth: int, pinned: Mapping[int, int]) -> Limits:
     """For the greedy over `count` items and `depth` places, with `pinned` (place -> item)."""
     if not limits:
         return NONE
-    limits = [one for one in limits if one.groups][:MOST_LIMITS]
     asked = (counts for one in limits for counts in (one.at_most, one.at_least))
     depth = max([depth, *map(len, filter(None, asked))])  # every page knows what is to come
     sizes = [one.groups for one in limits]
