@@ -92,7 +92,7 @@ def test_what_the_words_say_is_found_by_bm25_and_by_the_cosine() -> None:
     assert found["random"].values["ndcg"].mean < 1.0
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"cover"}))  # shows what many are like
 def test_full_diversity_spreads_a_list_of_near_copies(method: str) -> None:
     model = Overlap()
     query = GradedQuery(event(NEAR_COPIES, user_query="red shoe"), (1.0, 1.0, 2 / 3))
