@@ -59,7 +59,8 @@ def diversify(
     The dial weighs the first `depth` places; those that follow go on with the same trade-off, so
     that the pages of one list fit together. `utility` [n] is sorted, highest first, and `scores`
     are in that order. `pinned` items (place -> item) stand where they are pinned, and `limits`, the
-    most important first, are kept as far as they can be.
+    most important first, are kept as far as they can be: where items had to be exchanged for that,
+    the dial's promise is of the list before.
 
     Raises ValueError where a score is not a finite number.
     """
