@@ -23,9 +23,9 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import pyversity
 
 from export.session import open_session
+from tests.benchmarks.diversify import PEERS
 from tests.benchmarks.measuring import commit, machine
 from tests.benchmarks.measuring import show as show_rows
 from training import report
@@ -40,13 +40,6 @@ from worker.ranking.rerank import needed, read
 JUDGED: Final = ("chorus_icecat", "crowdflower")
 BOTH: Final = "both"
 DIALS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-PEERS: Final = {
-    "mmr": pyversity.mmr,
-    "msd": pyversity.msd,
-    "dpp": pyversity.dpp,
-    "cover": pyversity.cover,
-    "ssd": pyversity.ssd,
-}
 OURS: Final = "facets"
 LOSS: Final = 0.02  # of nDCG, that may be given up
 RESAMPLES: Final = 2_000
