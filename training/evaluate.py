@@ -1,19 +1,21 @@
 """What a model's lists are worth to people: every dial of every method, on human labels.
 
 The lists come from `worker.ranking.rerank`, so what is judged is what is served. For each query the
-first ten places are measured; intervals are bootstraps over queries.
+first ten places are measured; intervals are bootstraps over queries. Of all queries together it is
+measured what their lists make of the catalogue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
 import numpy as np
 from rank_bm25 import BM25Okapi
 
+from training.fairness import Lists, Spread, pools
 from training.judgments import RELEVANT, GradedQuery
 from worker.ranking.diversify import METHODS
 from worker.ranking.join import Dials, JoinedSearch, join
@@ -88,6 +90,7 @@ class Run:
     method: str
     dial: float | None  # None for a baseline, which has no dial
     values: Doubles  # [queries, measures]
+    lists: tuple[Lists, ...] = ()  # the first places of each query; several where they are drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class Row:
     dial: float | None
     values: Mapping[str, Estimate]
     changes: Mapping[str, Estimate]
+    catalogue: Spread | None = None
 
 
 def evaluate(
@@ -123,7 +127,11 @@ def evaluate(
         *baselines(judged, seed),
         *(served(judged, model, method, dial) for method in methods for dial in dials),
     ]
-    return [summary(run, reference, seed) for run in runs]
+    everything = pools(queries)
+    return [
+        replace(summary(run, reference, seed), catalogue=everything.spread(run.lists, DEPTH))
+        for run in runs
+    ]
 
 
 def judge(queries: Sequence[GradedQuery], model: Model) -> list[Judged]:
@@ -160,17 +168,20 @@ def measured(
     judged: Sequence[Judged], method: str, dial: float | None, orders: Iterable[Sequence[str]]
 ) -> Run:
     """What lists of item ids are worth, in the order of the queries."""
-    return Run(method, dial, _measured(judged, orders))
+    orders = list(orders)
+    shown = [tuple(order[:DEPTH]) for order in orders]
+    return Run(method, dial, _measured(judged, orders), (shown,))
 
 
 def baselines(judged: Sequence[Judged], seed: int) -> Iterator[Run]:
     """What any list must be held against: chance, the words alone, and the vectors alone."""
     chance = np.random.default_rng(seed)
     shuffles = [
-        _measured(judged, [list(chance.permutation(list(one.gains))) for one in judged])
-        for _ in range(SHUFFLES)
+        [chance.permutation(list(one.gains)).tolist() for one in judged] for _ in range(SHUFFLES)
     ]
-    yield Run("random", None, np.mean(shuffles, axis=0))
+    drawn = [measured(judged, "random", None, orders) for orders in shuffles]
+    values = np.mean([run.values for run in drawn], axis=0)
+    yield Run("random", None, values, tuple(lists for run in drawn for lists in run.lists))
     yield measured(judged, "bm25", None, map(_best_first, _lexical(judged)))
     yield measured(judged, "cosine", None, [_best_first(one.likeness) for one in judged])
 
@@ -218,9 +229,8 @@ def _joined(query: GradedQuery, dials: Dials) -> JoinedSearch:
     return join(event, query.tables, dials, diversity=dials.diversity)
 
 
-def _measured(judged: Sequence[Judged], orders: Iterable[Sequence[str]]) -> Doubles:
-    pairs = zip(judged, orders, strict=True)
-    values = [one.measure(order) for one, order in pairs]
+def _measured(judged: Sequence[Judged], orders: Sequence[Sequence[str]]) -> Doubles:
+    values = [one.measure(order) for one, order in zip(judged, orders, strict=True)]
     return np.array(values, dtype=np.float64).reshape(len(values), len(MEASURES))
 
 

@@ -35,13 +35,15 @@ def markdown(name: str, count: int, rows: Sequence[Row]) -> str:
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows as plain values: an estimate is [mean, low, high], null where there is none."""
+    """The rows as plain values: an estimate is [mean, low, high], null where there is none.
+    `catalogue` is there where it was measured."""
     return [
         {
             "method": row.method,
             "dial": row.dial,
             "values": {name: _numbers(row.values[name]) for name in MEASURES},
             "changes": {name: _numbers(row.changes[name]) for name in MEASURES},
+            **({"catalogue": row.catalogue.plain()} if row.catalogue else {}),
         }
         for row in rows
     ]

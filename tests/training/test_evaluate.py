@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 from export import bundle
 from export.session import open_session
 from tests.factories import candidate, event, joined, random_search
+from training import fairness
 from training.__main__ import main
 from training.dataset import LabelledList, graded
 from training.evaluate import DIALS, MEASURES, Row, evaluate, interval, judge, served
+from training.fairness import Pools, pools
 from training.judgments import GradedQuery
 from training.report import as_json, curves, markdown
 from worker import codec
@@ -35,6 +38,13 @@ QUERIES = [
     )
     for seed in range(6)
 ]
+SHELF = (
+    *(candidate(f"a{i}", title="red shoe", brand="Acme", category="shoes") for i in range(4)),
+    candidate("b0", title="red boot", brand="Birch"),
+    candidate("b1", title="red boot", brand="BIRCH "),
+    candidate("c", title="wool hat", category="hats"),
+)
+GRADES = (1.0, 1.0, 2 / 3, 0.0, 1.0, 0.0, 1.0)
 NEAR_COPIES = (
     candidate("a", title="red shoe", brand="Acme", category="shoes"),
     candidate("b", title="red shoe", brand="Acme", category="shoes"),
@@ -147,6 +157,81 @@ def test_curves_are_the_dials_of_each_method(rows: list[Row]) -> None:
     )
 
 
+def test_each_row_says_what_the_lists_of_all_queries_make_of_the_catalogue(rows: list[Row]) -> None:
+    spreads = [row.catalogue for row in rows if row.catalogue]
+    assert len(spreads) == len(rows)
+    for spread in spreads:
+        assert (spread.group, spread.groups) == ("brand", 2)
+        assert tuple(spread.values) == fairness.MEASURES
+        unknown = {name for name, value in spread.values.items() if value is None}
+        assert unknown == {"equal_opportunity"}  # too few of a brand are relevant
+        assert all(0.0 <= value <= 1.0 for value in spread.values.values() if value is not None)
+
+
+def test_the_lists_that_are_spread_are_those_that_are_served(rows: list[Row]) -> None:
+    run = served(judge(QUERIES, Overlap()), Overlap(), "mmr", 0.3)
+    (row,) = [row for row in rows if (row.method, row.dial) == ("mmr", 0.3)]
+    assert [len(ranked) for ranked in run.lists[0]] == [10] * len(QUERIES)
+    assert row.catalogue == pools(QUERIES).spread(run.lists, 10)
+
+
+def shelf(fewest: int = 1) -> Pools:
+    return pools([GradedQuery(event(SHELF), GRADES)], fewest)
+
+
+def test_what_a_list_makes_of_a_catalogue_by_hand() -> None:
+    spread = shelf().spread([[["b0", "c", "a3", "a0"]]], k=3)
+    assert (spread.group, spread.groups) == ("brand", 2)
+    acme, birch = 1 / np.log2(4) / 4, 1 / 2  # the mean exposure of each
+    assert spread.values == pytest.approx(
+        {
+            "coverage": 3 / 7,
+            "gini": 4 / 7,
+            "equal_coverage": 1 / 2 - 1 / 4,
+            "equal_opportunity": 1.0 - 0.0,
+            "exposure_parity": acme / birch,
+            "exposure_per_merit": (acme / (2 / 3)) / (birch / (1 / 2)),
+        }
+    )
+
+
+def test_an_order_that_is_a_lottery_spreads_as_its_draws_do_in_the_mean() -> None:
+    draws = [[["a0"]], [["b0"]], [["a0", "b0"]]]
+    each = [shelf().spread([lists], k=2).values for lists in draws]
+    mean = {name: np.mean([values[name] for values in each]) for name in fairness.MEASURES}
+    assert shelf().spread(draws, k=2).values == pytest.approx(mean)
+
+
+def test_an_item_that_two_queries_know_is_one_item_of_the_catalogue() -> None:
+    both = pools([GradedQuery(event(SHELF), GRADES)] * 2, fewest=1)
+    spread = both.spread([[["a0"], ["a0", "b0"]]], k=1)
+    assert spread.values["coverage"] == 1 / 7
+    assert spread.values["gini"] == 6 / 7
+    assert spread.values["equal_coverage"] == 2 / 8
+
+
+def test_groups_of_too_few_are_not_compared_and_where_brands_do_not_tell_categories_do() -> None:
+    two = shelf(fewest=2)
+    assert (two.field, set(two.groups)) == ("brand", {"acme", "birch", None})
+    assert set(two.relevant) == {"acme", None}
+    assert two.spread([[["a0"]]], k=1).values["equal_opportunity"] is None
+    unbranded = [msgspec.structs.replace(item, brand=None) for item in SHELF]
+    three = pools([GradedQuery(event(unbranded), GRADES)], fewest=1)
+    assert (three.field, set(three.groups)) == ("category", {"shoes", "hats", None})
+
+
+def test_without_two_groups_nothing_is_compared() -> None:
+    spread = shelf(fewest=3).spread([[["a0"]]], k=1)
+    assert (spread.group, spread.groups) == (None, 0)
+    assert spread.plain() == {
+        "group": None,
+        "groups": 0,
+        **dict.fromkeys(fairness.MEASURES),
+        "coverage": round(1 / 7, 5),
+        "gini": round(6 / 7, 5),
+    }
+
+
 def write_labels(path: Path) -> Path:
     with path.open("wb") as stream:
         for query in QUERIES:
@@ -171,6 +256,7 @@ def test_the_command_prints_tables_then_one_line_of_json_and_draws_the_curve(
     (found,) = answer["sets"]
     model = Bundled(open_session(zero_shot))
     assert found["rows"] == json.loads(json.dumps(as_json(evaluate(QUERIES, model, seed=1))))
+    assert all(row["catalogue"]["group"] == "brand" for row in found["rows"])
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
