@@ -32,6 +32,7 @@ COUNTS: Final = (50, 100, 200, 1_000)
 DEPTHS: Final = (10, 20, 50)
 DIMENSIONS: Final = 384
 DIVERSITY: Final = 0.5  # pyversity's lambda is 1 - this; our trade-off is this / (1 - this)
+UNNAMED: Final = np.zeros((max(COUNTS), 0))  # neither categories nor brands
 TRADE_OFF: Final = DIVERSITY / (1.0 - DIVERSITY)
 PEERS: Final = {
     "mmr": pyversity.mmr,
@@ -123,12 +124,11 @@ def _row(method: str, vectors: Floats, relevance: Doubles, k: int, rounds: int) 
 
 def _sorted_scores(vectors: Floats, relevance: Doubles) -> tuple[Integers, Scores]:
     """Unit vectors in the order of relevance, as `diversify` takes them."""
-    best_first = np.argsort(-relevance, kind="stable")
+    best_first = (-relevance).argsort(kind="stable")
     unit = np.empty_like(vectors)
     normalise(vectors, best_first, unit)
     raw = relevance[best_first]
-    unnamed = np.zeros((len(raw), 0))
-    return best_first, Scores(raw, raw, unit, unnamed, unnamed)
+    return best_first, Scores(raw, raw, unit, UNNAMED[: len(raw)], UNNAMED[: len(raw)])
 
 
 @compiled

@@ -151,6 +151,44 @@ def test_pm2_gives_each_category_its_share_as_in_the_paper(
     assert_the_same(found, textbook.greedy(gain, count, depth), gain, EQUAL)
 
 
+@cases
+@given(
+    seed=SEEDS,
+    count=st.integers(1, 25),
+    kinds=st.integers(0, 6),
+    weight=WEIGHTS,
+    depth=DEPTHS,
+    known=st.booleans(),
+)
+def test_calibrated_follows_the_taste_as_in_the_paper(
+    seed: int, count: int, kinds: int, weight: float, depth: int, known: bool
+) -> None:
+    chance = np.random.default_rng(seed)
+    categories = kinds_of_items(chance, count, kinds)
+    relevance = np.sort(chance.random(count).round(int(chance.integers(0, 4))))[::-1].copy()
+    taste = np.where(chance.random(kinds) < 0.3, 0.0, chance.random(kinds)) if known else None
+    expected = relevance @ categories if taste is None else taste
+    depth = min(depth, count)
+    vectors = np.eye(count, dtype=np.float32)
+    scores = Scores(relevance, relevance, vectors, categories, categories, taste=taste)
+    shown = METHODS["calibrated"].of(scores, depth, 1)
+    trade_off = np.array([weight / (1 - weight)])
+    found = greedy(relevance, shown, trade_off, depth, {}).order[0].tolist()
+    gain = textbook.calibrated(categories, expected / (expected.sum() or 1.0), relevance, weight)
+    assert_the_same(found, textbook.greedy(gain, count, depth), gain, EQUAL)
+
+
+def kinds_of_items(chance: np.random.Generator, count: int, kinds: int) -> Doubles:
+    """P(category | item): of some items one, of some several, of some none is known."""
+    if kinds == 0:
+        return np.zeros((count, 0))
+    categories = chance.dirichlet(np.full(kinds, 0.5), count)
+    named = chance.random(count) < 0.5
+    categories[named] = np.eye(kinds)[categories[named].argmax(axis=1)]
+    categories[chance.random(count) < 0.1] = 0.0
+    return np.asarray(categories)
+
+
 @pytest.mark.parametrize("method", sorted(METHODS))
 @pytest.mark.parametrize("field", ["raw", "vectors", "categories"])
 def test_a_score_that_is_no_number_is_refused(method: str, field: str) -> None:

@@ -100,3 +100,16 @@ def pm2(categories: Doubles, relevance: Doubles) -> Gain:
         return float(0.5 * shares[turn] + 0.5 * (shares.sum() - shares[turn]))
 
     return gain
+
+
+def calibrated(categories: Doubles, taste: Doubles, relevance: Doubles, weight: float) -> Gain:
+    """Steck 2018, section 4: s is the mean relevance, lambda = weight and alpha = 0.01."""
+    known = taste > 0.0
+
+    def gain(chosen: list[int], item: int) -> float:
+        with_it = [*chosen, item]
+        shown = 0.99 * categories[with_it].mean(axis=0) + 0.01 * taste
+        divergence = taste[known] @ np.log(taste[known] / shown[known])
+        return float((1 - weight) * relevance[with_it].mean() - weight * divergence)
+
+    return gain

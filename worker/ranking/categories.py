@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from worker.events import Item
 from worker.ranking.join import JoinedSearch
 from worker.ranking.model import Doubles, Model, Reading
 from worker.ranking.text import category_text, item_text
@@ -23,21 +24,24 @@ def category_probabilities(
     That is its category head, or else the cosine with the names. Where there are no names, an item
     without a category has a row of zeros.
     """
-    unnamed = [row for row, entry in enumerate(search.entries) if not entry.item.category]
-    names = _names(search, model) if unnamed else ()
-    named = {entry.item.category for entry in search.entries if entry.item.category}
-    column = {name: i for i, name in enumerate(dict.fromkeys((*sorted(named), *names)))}
-    table = np.zeros((len(search.entries), len(column)))
-    for row, entry in enumerate(search.entries):
-        if entry.item.category:
-            table[row, column[entry.item.category]] = 1.0
-    if names:
-        items = [item_text(search.entries[row].item, model.template) for row in unnamed]
-        logits = _logits([readings[text] for text in items], names, readings, model)
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares = odds / odds.sum(axis=1, keepdims=True)
-        table[np.ix_(unnamed, [column[name] for name in names])] = shares
-    return table
+    return _table([entry.item for entry in search.entries], search, readings, model)
+
+
+def category_taste(
+    search: JoinedSearch, readings: Mapping[str, Reading], model: Model
+) -> Doubles | None:
+    """[C]: P(category | user), the mean of the items that the user acted on, by their weights.
+
+    p of Steck, RecSys 2018, section 3. Of a category that no candidate can be of nothing is told:
+    it says nothing of the list. None where nothing is left.
+    """
+    if not search.history:
+        return None
+    table = _table([item for item, _ in search.history], search, readings, model)
+    weights = np.array([weight for _, weight in search.history])
+    taste = weights / weights.max() @ table  # old tastes fade; the shares stay
+    total = taste.sum()
+    return np.asarray(taste / total, dtype=np.float64) if total > 0.0 else None
 
 
 def brands(search: JoinedSearch) -> Doubles:
@@ -49,6 +53,34 @@ def brands(search: JoinedSearch) -> Doubles:
         if name:
             table[row, column[name]] = 1.0
     return table
+
+
+def _table(
+    items: Sequence[Item], search: JoinedSearch, readings: Mapping[str, Reading], model: Model
+) -> Doubles:
+    """[items, C]: P(category | item); what is beyond the columns of the search is left out."""
+    column = _columns(search, model)
+    table = np.zeros((len(items), len(column)))
+    for row, item in enumerate(items):
+        if item.category in column:
+            table[row, column[item.category]] = 1.0
+    unnamed = [row for row, item in enumerate(items) if not item.category]
+    names = _names(search, model) if unnamed else ()
+    if names:
+        known = [readings[item_text(items[row], model.template)] for row in unnamed]
+        logits = _logits(known, names, readings, model)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares = odds / odds.sum(axis=1, keepdims=True)
+        kept = [index for index, name in enumerate(names) if name in column]
+        table[np.ix_(unnamed, [column[names[index]] for index in kept])] = shares[:, kept]
+    return table
+
+
+def _columns(search: JoinedSearch, model: Model) -> dict[str, int]:
+    """Which column is whose: the categories that candidates name, and those that others may be."""
+    named = {entry.item.category for entry in search.entries if entry.item.category}
+    open_to = () if all(entry.item.category for entry in search.entries) else _names(search, model)
+    return {name: index for index, name in enumerate(dict.fromkeys((*sorted(named), *open_to)))}
 
 
 def _names(search: JoinedSearch, model: Model) -> tuple[str, ...]:

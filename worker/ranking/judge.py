@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.ranking.categories import brands, category_probabilities
+from worker.ranking.categories import brands, category_probabilities, category_taste
 from worker.ranking.join import JoinedSearch
 from worker.ranking.model import Doubles, Floats, Model, Reading, Scores, Vector
 from worker.ranking.text import item_text, query_text
@@ -61,15 +61,15 @@ def conclude(
     else:
         raw = mixed(judged.logits, search)
         relevance = sigmoid(raw)
-    categories = category_probabilities(search, readings, model)
     return Scores(
         raw=raw,
         relevance=relevance,
         vectors=judged.vectors,
-        categories=categories,
+        categories=category_probabilities(search, readings, model),
         brands=brands(search),
         pair_count=judged.pair_count,
         pair_share=judged.pair_share,
+        taste=category_taste(search, readings, model),
     )
 
 

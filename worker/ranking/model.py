@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +55,7 @@ class Reading:
     categories: Floats | None = None  # [C] logits; None where there is no category head
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(NamedTuple):
     """What is known of one search's candidates, aligned with them."""
 
     raw: Doubles  # [n] decides the order: the logit of relevance where there is one
@@ -66,6 +65,7 @@ class Scores:
     brands: Doubles  # [n, B] 1 for the item's brand; a row of zeros where it names none
     pair_count: int = 0  # how many of the n the pair model read
     pair_share: float = 0.0  # how far its word counts
+    taste: Doubles | None = None  # [C] P(category | user); None where nothing is known of the user
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,18 @@ from typing import Final
 
 import numpy as np
 
+from worker.ranking.diversify.calibrated import Calibrated
 from worker.ranking.diversify.cover import Cover
 from worker.ranking.diversify.coverage import Coverage
 from worker.ranking.diversify.dial import TRADE_OFFS, choose
+from worker.ranking.diversify.exchange import exchanged
 from worker.ranking.diversify.facets import Facets
 from worker.ranking.diversify.greedy import Method, greedy
-from worker.ranking.diversify.limits import Limit, broken, counting, exchanged
+from worker.ranking.diversify.limits import Limit, broken, counting
 from worker.ranking.diversify.mmr import MMR
 from worker.ranking.diversify.msd import MSD
 from worker.ranking.diversify.pm2 import PM2
+from worker.ranking.diversify.slots import NO_SLOTS, Slots
 from worker.ranking.diversify.volume import DPP, SSD
 from worker.ranking.model import Doubles, Floats, Integers, Scores
 
@@ -26,6 +29,7 @@ METHODS: Final[dict[str, type[Method]]] = {
     "coverage": Coverage,
     "cover": Cover,
     "pm2": PM2,
+    "calibrated": Calibrated,
     "msd": MSD,
     "dpp": DPP,
     "ssd": SSD,
@@ -38,7 +42,7 @@ class Diversified:
 
     order: Integers  # [depth]
     relevance_gain: Doubles  # [depth]
-    diversity_gain: Doubles  # [depth], 0 or less: what repetition cost
+    diversity_gain: Doubles  # [depth]: what repetition cost, or above 0 what the list lacked
     relaxed: tuple[str, ...]  # the limits that could not be kept, the most important first
     held: tuple[str | None, ...]  # [depth] the limit that held back an item that gained more
 
@@ -53,6 +57,7 @@ def diversify(
     places: int | None = None,
     pinned: dict[int, int] | None = None,
     limits: Sequence[Limit] = (),
+    slots: Slots = NO_SLOTS,
 ) -> Diversified:
     """The first `places` (default: `depth`) of the list that `dial` asks for.
 
@@ -60,7 +65,7 @@ def diversify(
     that the pages of one list fit together. `utility` [n] is sorted, highest first, and `scores`
     are in that order. `pinned` items (place -> item) stand where they are pinned, and `limits`, the
     most important first, are kept as far as they can be: where items had to be exchanged for that,
-    the dial's promise is of the list before.
+    the dial's promise is of the list before. `slots` are given to the advertisements that win them.
 
     Raises ValueError where a score is not a finite number.
     """
@@ -70,18 +75,33 @@ def diversify(
     depth, places = min(depth, count), min(places or depth, count)
     trade_offs = TRADE_OFFS if dial > 0.0 else TRADE_OFFS[:1]
     shown = METHODS[method].of(scores, max(depth, places), len(trade_offs))
-    lists = greedy(utility, shown, trade_offs, depth, pinned, counted)
+    lists = greedy(utility, shown, trade_offs, depth, pinned, counted, slots)
     run = choose(lists, utility, dial)
     trade_off = trade_offs[run : run + 1]
     mended = bool(lists.burden[run])
     if mended:
-        pinned = pinned | exchanged(counted, lists.order[run], count, pinned)
+        pinned = _mended(lists.order[run], count, pinned, counted, slots)
     if places != depth or mended:
-        lists, run = greedy(utility, shown, trade_off, places, pinned, counted), 0
+        lists, run = greedy(utility, shown, trade_off, places, pinned, counted, slots), 0
     order = lists.order[run]
-    cost = float(trade_off[0]) * np.asarray(lists.penalty[run])
+    weight = utility[order] if shown.weighs_relevance else 1.0
+    cost = float(trade_off[0]) * weight * lists.redundancy[run]
     held = tuple(counted[each].name if each >= 0 else None for each in lists.held[run].tolist())
     return Diversified(order, utility[order], 0.0 - cost, broken(limits, order.tolist()), held)
+
+
+def _mended(
+    order: Integers,
+    count: int,
+    pinned: dict[int, int],
+    limits: Sequence[Limit],
+    slots: Slots,
+) -> dict[int, int]:
+    """place -> item, after exchanges; no slot changes hands, and no advertisement comes in."""
+    won = {place: int(order[place]) for place in slots.won(order.tolist(), pinned)}
+    fixed = pinned | won
+    barred = np.setdiff1d(np.flatnonzero(slots.offers >= 0.0), list(fixed.values()))
+    return pinned | exchanged(limits, order, count, fixed, barred)
 
 
 def warm() -> None:
@@ -89,8 +109,9 @@ def warm() -> None:
     bare = np.zeros((2, 0))
     utility = np.array([0.6, 0.4])
     scores = Scores(utility, utility, np.eye(2, dtype=np.float32), bare, bare)
+    crowded = [Limit("none", [0, 0], at_most=[0, 0])]  # that exchanges are asked, too
     for method in METHODS:
-        diversify(scores, utility, method, 0.5, 2)
+        diversify(scores, utility, method, 0.5, 2, limits=crowded)
 
 
 def _check(scores: Scores, utility: Doubles) -> None:
@@ -100,6 +121,7 @@ def _check(scores: Scores, utility: Doubles) -> None:
         "utility": utility,
         "vectors": scores.vectors,
         "categories": scores.categories,
+        **({} if scores.taste is None else {"taste": scores.taste}),
     }
     for name, values in given.items():
         finite = np.isfinite(values)

@@ -6,15 +6,19 @@ asks for nearly all of them again and again: there they are computed before, n x
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from worker.ranking.diversify.compiled import compiled, compiled_sum
 from worker.ranking.model import Floats, Scores
 
+WHEN_ASKED: Final = np.empty((0, 0), dtype=np.float32)
+
 
 def cosines_for(scores: Scores, runs: int) -> Floats:
     """[n, n] for a family of lists, [0, 0] for a single one."""
-    return scores.vectors @ scores.vectors.T if runs > 1 else np.empty((0, 0), dtype=np.float32)
+    return scores.vectors @ scores.vectors.T if runs > 1 else WHEN_ASKED
 
 
 @compiled_sum

@@ -14,13 +14,13 @@ nearly all items are looked at in one list or another: there each is told of eac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from worker.ranking.diversify.compiled import compiled
 from worker.ranking.diversify.limits import Limit, Limits, limits_of
+from worker.ranking.diversify.slots import NO_SLOTS, Slots
 from worker.ranking.model import Doubles, Integers, Scores
 
 
@@ -33,7 +33,8 @@ class Method(Protocol):
 
     @property
     def falls(self) -> float:
-        """The most that redundancy may fall with an item that is shown."""
+        """The most that redundancy may fall with an item that is shown; if not at all, it is never
+        below 0."""
 
     @property
     def stepwise(self) -> bool:
@@ -53,13 +54,14 @@ class Method(Protocol):
         """The list now shows the item, which knows all that stood before it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lists:
+NO_PINS: Final = np.empty(0, dtype=np.int64)
+
+
+class Lists(NamedTuple):
     """What the greedy built for each trade-off: [runs, depth]."""
 
     order: Integers
     redundancy: Doubles  # of each item at the moment when it was chosen
-    penalty: Doubles  # what it costs at a trade-off of 1
     burden: Integers  # [runs] the limits that were given up, as bits; the most important is highest
     held: Integers  # which limit held back an item that would have gained more; -1 where none did
 
@@ -71,34 +73,57 @@ def greedy(
     depth: int,
     pinned: Mapping[int, int],
     limits: Sequence[Limit] = (),
+    slots: Slots = NO_SLOTS,
 ) -> Lists:
     """Build the first `depth` places of a list for each of `trade_offs`.
 
     `utility` [n] is sorted, highest first, so that ties go to the item that stands first. An item
     in `pinned` (place -> item) stands there and nowhere else. `limits` hold, the most important
-    first, as far as what is left can keep them.
+    first, as far as what is left can keep them. `slots` are for advertisements.
     """
-    order, held = np.full((2, len(trade_offs), depth), -1, dtype=np.int64)
-    redundancy = np.empty((len(trade_offs), depth))
-    burden = np.zeros(len(trade_offs), dtype=np.int64)
-    pins = np.full(max(pinned, default=0) + depth + 1, -1, dtype=np.int64)
-    for place, item in pinned.items():
-        pins[place] = item
+    runs, count = len(trade_offs), len(utility)
+    order, held = np.empty((2, runs, depth), dtype=np.int64)
+    redundancy = np.empty((runs, depth))
+    burden = np.empty(runs, dtype=np.int64)
     build(
         method,
-        limits_of(limits, len(utility), depth, pinned),
+        limits_of(limits, count, depth, pinned),
         np.ascontiguousarray(utility),
         trade_offs,
-        pins,
+        _pins(pinned),
+        slots.offers,
+        slots.upto,
         order,
         redundancy,
         burden,
         held,
-        np.empty((3, len(utility))),
-        np.empty(len(utility), dtype=np.int64),
+        np.empty((3, count)),
+        np.empty(count, dtype=np.int64),
     )
-    penalty = redundancy * utility[order] if method.weighs_relevance else redundancy
-    return Lists(order, redundancy, penalty, burden, held)
+    return Lists(order, redundancy, burden, held)
+
+
+def _pins(pinned: Mapping[int, int]) -> Integers:
+    """The item of each place, -1 for none, up to the last that is pinned."""
+    if not pinned:
+        return NO_PINS
+    pins = np.full(max(pinned) + 1, -1, dtype=np.int64)
+    for place, item in pinned.items():
+        pins[place] = item
+    return pins
+
+
+class Items(NamedTuple):
+    """What is known of each item while a list is built: [n]."""
+
+    utility: Doubles
+    weight: Doubles  # the trade-off, times utility where the method weighs relevance
+    repeats: Doubles  # its redundancy, as far as it was told
+    known: Integers  # of how many places it was told; -1: not even of none
+    free: Doubles  # 1 where it may stand anywhere, BIDS only at a slot, 0 where it stands
+
+
+BIDS: Final = 0.5
 
 
 @compiled
@@ -108,6 +133,8 @@ def build(
     utility: Doubles,
     trade_offs: Doubles,
     pins: Integers,
+    offers: Doubles,
+    upto: Integers,
     orders: Integers,
     redundancies: Doubles,
     burdens: Integers,
@@ -115,83 +142,142 @@ def build(
     scratch: Doubles,
     known: Integers,
 ) -> None:
-    """Fill a row [depth] of `orders` and `redundancies`, and a burden, for each of the trade-offs.
+    """Fill a row [depth] of `orders`, `redundancies` and `held`, and a burden, for each trade-off.
 
-    `pins` [depth or more] holds the item of a place, or -1. Of each item, `known` [n] keeps how
-    many places it was told of (-1: not even of none), and `scratch` [3, n] its weight, what it
-    repeats, and whether it is free.
+    `pins` holds the item of a place, or -1, up to the last that is pinned; `offers` and `upto` are
+    those of Slots. `scratch` [3, n] and `known` [n] are room for Items.
     """
     count = utility.size
-    weight, repeats, free = scratch[0], scratch[1], scratch[2]
+    items = Items(utility, scratch[0], scratch[1], known, scratch[2])
     limited = limits.group.shape[1] > 0
     eager = method.stepwise and (trade_offs.size > 1 or limited)
     for run in range(trade_offs.size):
-        order = orders[run]
+        order, ordinary, shown = orders[run], count, 0  # free, and advertisements that stand
+        burdens[run], held[run, :] = 0, -1
         for item in range(count):
-            weight[item] = trade_offs[run] * (utility[item] if method.weighs_relevance else 1.0)
-            known[item], repeats[item], free[item] = -1, 0.0, 1.0
+            weight = utility[item] if method.weighs_relevance else 1.0
+            items.weight[item] = trade_offs[run] * weight
+            known[item], items.repeats[item], items.free[item] = -1, 0.0, 1.0
+        for item in range(offers.size):
+            if offers[item] >= 0.0:
+                ordinary, items.free[item] = ordinary - 1, BIDS
         for item in pins:
             if item >= 0:
-                free[item] = 0.0
+                ordinary, items.free[item] = ordinary - (1 if items.free[item] == 1.0 else 0), 0.0
         method.start()
         limits.start()
         if eager:
-            for item in range(count):
-                if free[item] != 0.0:
-                    repeats[item] = method.redundancy(item, order, 0, 0)
-                    known[item] = 0
+            tell_all(method, items, order, 0)
         for place in range(order.size):
-            chosen = pins[place]
+            if ordinary == 0:
+                for item in range(offers.size):
+                    items.free[item] = 1.0 if items.free[item] > 0.0 else 0.0
+            chosen = pins[place] if place < pins.size else -1
             if chosen < 0:
                 limits.look_ahead(place)
-                highest, lightest = -np.inf, -1
-                for item in range(count):
-                    if free[item] == 0.0:
-                        continue
-                    burden = limits.burden(item, place)
-                    if lightest < 0 or burden < lightest:
-                        highest, lightest, chosen = -np.inf, burden, -1
-                    elif burden > lightest:
-                        continue
-                    reach = utility[item] - weight[item] * repeats[item]
-                    if known[item] < place:
-                        reach += weight[item] * method.falls * (place - known[item])
-                    while known[item] < place and (reach > highest or chosen < 0):
-                        until = max(known[item], 0) + 1 if method.stepwise else place
-                        until = min(until, place)
-                        repeats[item] = method.redundancy(item, order, max(known[item], 0), until)
-                        known[item] = until
-                        reach = utility[item] - weight[item] * repeats[item]
-                        reach += weight[item] * method.falls * (place - until)
-                    if known[item] == place and (reach > highest or chosen < 0):
-                        highest, chosen = reach, item
-                burdens[run] |= lightest
-                if limited:  # who would have gained more?
-                    for item in range(count):
-                        reach = utility[item] - weight[item] * repeats[item]
-                        if free[item] == 0.0 or reach <= highest:
-                            continue
-                        if known[item] < place:
-                            repeats[item] = method.redundancy(
-                                item, order, max(known[item], 0), place
-                            )
-                            known[item] = place
-                            reach = utility[item] - weight[item] * repeats[item]
-                        if reach > highest:
-                            highest = reach
-                            held[run, place] = limits.heaviest(
-                                limits.burden(item, place) & ~lightest
-                            )
-            elif known[chosen] < place:
-                repeats[chosen] = method.redundancy(chosen, order, max(known[chosen], 0), place)
-                known[chosen] = place
-            order[place] = chosen
-            redundancies[run, place] = repeats[chosen]
-            free[chosen] = 0.0
+                chosen, gain, burden = best(method, limits, items, order, place)
+                burdens[run] |= burden
+                bidder = -1
+                if ordinary > 0 and place < upto.size and shown < upto[place]:
+                    bidder = highest_offer(limits, items, offers, place, burden)
+                if bidder >= 0:
+                    chosen = bidder
+                elif limited:
+                    held[run, place] = in_the_way(method, limits, items, order, place, gain, burden)
+            if known[chosen] < place:
+                tell(method, items, order, chosen, place)
+            order[place], redundancies[run, place] = chosen, items.repeats[chosen]
+            ordinary -= 1 if items.free[chosen] == 1.0 else 0
+            shown += 1 if offers.size and offers[chosen] >= 0.0 else 0
+            items.free[chosen] = 0.0
             method.show(chosen)
             limits.take(chosen)
             if eager:
-                for item in range(count):
-                    if free[item] != 0.0:
-                        repeats[item] = method.redundancy(item, order, place, place + 1)
-                        known[item] = place + 1
+                tell_all(method, items, order, place + 1)
+
+
+@compiled
+def best(
+    method: Method, limits: Limits, items: Items, order: Integers, place: int
+) -> tuple[int, float, int]:
+    """Of the items that break the least important limits, the one that gains the most; what it
+    gains, and what it breaks."""
+    chosen, gain, lightest = -1, -np.inf, -1
+    ends = method.falls == 0.0 and limits.group.shape[1] == 0
+    for item in range(items.utility.size):
+        if ends and chosen >= 0 and items.utility[item] <= gain:
+            break  # and so for all that follow
+        if items.free[item] != 1.0:
+            continue
+        burden = limits.burden(item, place)
+        if lightest < 0 or burden < lightest:
+            chosen, gain, lightest = -1, -np.inf, burden
+        elif burden > lightest:
+            continue
+        reach = at_most(method, items, item, place)
+        while items.known[item] < place and (reach > gain or chosen < 0):
+            until = max(items.known[item], 0) + 1 if method.stepwise else place
+            tell(method, items, order, item, min(until, place))
+            reach = at_most(method, items, item, place)
+        if items.known[item] == place and (reach > gain or chosen < 0):
+            chosen, gain = item, reach
+    return chosen, gain, lightest
+
+
+@compiled
+def highest_offer(limits: Limits, items: Items, offers: Doubles, place: int, burden: int) -> int:
+    """The advertisement of the highest offer that breaks nothing beyond a burden; -1 for none."""
+    bidder, offer = -1, 0.0
+    for item in range(offers.size):
+        bids = items.free[item] == BIDS and offers[item] > offer
+        if bids and limits.burden(item, place) & ~burden == 0:
+            bidder, offer = item, offers[item]
+    return bidder
+
+
+@compiled
+def in_the_way(
+    method: Method,
+    limits: Limits,
+    items: Items,
+    order: Integers,
+    place: int,
+    gain: float,
+    burden: int,
+) -> int:
+    """The limit that held back the item that would have gained the most; -1 where none did."""
+    limit = -1
+    for item in range(items.utility.size):
+        if items.free[item] != 1.0 or at_most(method, items, item, place) <= gain:
+            continue
+        if items.known[item] < place:
+            tell(method, items, order, item, place)
+        reach = at_most(method, items, item, place)
+        if reach > gain:
+            gain, limit = reach, limits.heaviest(limits.burden(item, place) & ~burden)
+    return limit
+
+
+@compiled
+def at_most(method: Method, items: Items, item: int, place: int) -> float:
+    """What an item can gain at a place; exact where it was told of all places above."""
+    missed = place - items.known[item]
+    return float(
+        items.utility[item] - items.weight[item] * (items.repeats[item] - method.falls * missed)
+    )
+
+
+@compiled
+def tell(method: Method, items: Items, order: Integers, item: int, until: int) -> None:
+    """Tell an item of the places below `until`."""
+    since = max(items.known[item], 0)
+    items.repeats[item] = method.redundancy(item, order, since, until)
+    items.known[item] = until
+
+
+@compiled
+def tell_all(method: Method, items: Items, order: Integers, until: int) -> None:
+    """Tell every item that may still stand."""
+    for item in range(items.utility.size):
+        if items.free[item] != 0.0:
+            tell(method, items, order, item, until)

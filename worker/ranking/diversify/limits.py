@@ -9,7 +9,7 @@ first, and no place stays empty.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -175,71 +175,29 @@ def limits_of(limits: Sequence[Limit], count: int, depth: int, pinned: Mapping[i
 
 
 @compiled
-def excess(limits: Limits, order: Integers, found: Integers) -> None:
-    """Fill in by how much a list breaks each limit: [limits]."""
-    found[:] = 0
+def breaks(limits: Limits, order: Integers) -> int:
+    """The limits that a list breaks, as bits; the most important is highest."""
+    found, count = 0, limits.group.shape[1]
     limits.start()
     for place in range(order.size):
-        limits.take(order[place])
-        for limit in range(found.size):
+        for limit in range(count):
             group = limits.group[order[place], limit]
-            if group >= 0:
-                found[limit] += max(limits.shown[group] - limits.at_most[group, place], 0)
+            if group >= 0 and limits.shown[group] >= limits.at_most[group, place]:
+                found |= 1 << (count - 1 - limit)
+        limits.take(order[place])
         for group in limits.demanding:
-            owed = limits.at_least[group, place] - limits.shown[group]
-            found[limits.limit[group]] += max(owed, 0)
+            if limits.shown[group] < limits.at_least[group, place]:
+                found |= 1 << (count - 1 - limits.limit[group])
+    return found
 
 
-@compiled
-def less(one: Integers, other: Integers) -> bool:
-    """Whether less is broken of the most important limit in which the two differ."""
-    for limit in range(one.size):
-        if one[limit] != other[limit]:
-            return bool(one[limit] < other[limit])
-    return False
-
-
-@compiled
-def exchange(
-    limits: Limits, order: Integers, free: Integers, best: Integers, trial: Integers
-) -> None:
-    """While that breaks less, put a free item in the place of one that is not pinned.
-
-    Limits that cross (a cap by brand and one by seller) may leave the greedy, which sees one place
-    at a time, without an item that keeps both. `free` [n] is 1 for an item that may come in, 2 for
-    one of the list that may go; `best` and `trial` are room for [limits].
-    """
-    excess(limits, order, best)
-    while True:
-        out, into = -1, -1
-        for place in range(order.size - 1, -1, -1):
-            shown = order[place]
-            for item in range(free.size):
-                if free[shown] == 2 and free[item] == 1:
-                    order[place] = item
-                    excess(limits, order, trial)
-                    if less(trial, best):
-                        out, into = place, item
-                        for limit in range(best.size):
-                            best[limit] = trial[limit]
-            order[place] = shown
-        if out < 0:
-            return
-        free[order[out]], free[into] = 1, 2
-        order[out] = into
-
-
-def exchanged(
-    limits: Sequence[Limit], order: Integers, count: int, pinned: Mapping[int, int]
-) -> dict[int, int]:
-    """place -> item of a list over `count` items, after `exchange`."""
-    found, room = order.copy(), np.zeros((2, len(limits)), dtype=np.int64)
-    free = np.ones(count, dtype=np.int64)
-    free[order] = 2
-    free[list(pinned.values())] = 0
-    built = limits_of(limits, count, len(order), pinned)
-    exchange(built, found, free, *room[:, : built.group.shape[1]])
-    return dict(enumerate(found.tolist()))
+def as_good(
+    limits: Sequence[Limit], count: int, order: Sequence[int]
+) -> Callable[[Sequence[int]], bool]:
+    """Whether another list over the same `count` items breaks no limit that `order` keeps."""
+    built = limits_of(counting(limits), count, len(order), {})
+    before = breaks(built, np.array(order, dtype=np.int64))
+    return lambda other: breaks(built, np.array(other, dtype=np.int64)) & ~before == 0
 
 
 def broken(limits: Sequence[Limit], order: Sequence[int]) -> tuple[str, ...]:
@@ -248,12 +206,14 @@ def broken(limits: Sequence[Limit], order: Sequence[int]) -> tuple[str, ...]:
 
 
 def _keeps(limit: Limit, order: Sequence[int]) -> bool:
-    shown = np.array([limit.group[item] for item in order])
-    for group in range(limit.groups):
-        count = np.cumsum(shown == group)
-        for given, sign in ((limit.at_most, 1), (limit.at_least, -1)):
-            if given is not None:
-                rows = min(len(given), len(count))
-                if (sign * count[:rows] > sign * np.asarray(given[:rows])).any():
-                    return False
+    shown = [0] * limit.groups
+    most, least = limit.at_most or (), limit.at_least or ()
+    for place, item in enumerate(order if shown else ()):
+        group = limit.group[item]
+        if group >= 0:
+            shown[group] += 1
+        if place < len(most) and max(shown) > most[place]:
+            return False
+        if place < len(least) and min(shown) < least[place]:
+            return False
     return True

@@ -17,6 +17,12 @@ from worker.ranking.model import Doubles, Integers, Scores
 LEADING: Final = 0.5  # the paper's lambda: the weight of the category whose turn it is
 
 
+def votes_of(scores: Scores) -> Doubles:
+    """[C]: how many relevant items can be expected of each category."""
+    worth = 1.0 / (1.0 + np.exp(-scores.raw)) if scores.relevance is None else scores.relevance
+    return np.asarray(worth @ scores.categories, dtype=np.float64)
+
+
 @compiled_class
 class PM2(NamedTuple):
     """An item repeats the list as far as its categories have their share of it already."""
@@ -33,8 +39,7 @@ class PM2(NamedTuple):
     @classmethod
     def of(cls, scores: Scores, depth: int, runs: int) -> PM2:
         categories = np.ascontiguousarray(scores.categories, dtype=np.float64)
-        worth = 1.0 / (1.0 + np.exp(-scores.raw)) if scores.relevance is None else scores.relevance
-        votes = worth @ categories
+        votes = votes_of(scores)
         largest = max(LEADING, 1.0 - LEADING) * float(votes.max(initial=0.0))
         return cls(categories, votes, np.empty_like(votes), np.empty_like(votes), largest or 1.0)
 
