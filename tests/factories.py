@@ -114,19 +114,18 @@ class PairOverlap(Overlap):
         return logits
 
 
-def ranked_item(item_id: str, rank: int) -> RankedItem:
+def ranked_item(item_id: str, rank: int, **fields: Any) -> RankedItem:
     """One place of a list, as it was before any exploration."""
-    return RankedItem(
-        item_id=item_id,
-        rank=rank,
-        relevance=0.5,
-        gain=0.5,
-        category=None,
-        engine_rank=rank,
-        engine_score=None,
-        sponsored=None,
-        ad_id=None,
-        base_rank=rank,
-        shown_probability=1.0,
-        why=Why(relevance=0.5, diversity=0.0),
-    )
+    plausible: dict[str, Any] = {
+        "relevance": 0.5,
+        "gain": 0.5,
+        "category": None,
+        "engine_rank": rank,
+        "engine_score": None,
+        "sponsored": None,
+        "ad_id": None,
+        "base_rank": rank,
+        "shown_probability": 1.0,
+        "why": Why(relevance=0.5, diversity=0.0),
+    }
+    return RankedItem(item_id=item_id, rank=rank, **{**plausible, **fields})

@@ -15,15 +15,8 @@ from prometheus_client import CollectorRegistry
 from training.config import Config
 from training.telemetry import Telemetry as TrainingTelemetry
 from worker import settings
-from worker.events import (
-    Behaviour,
-    Item,
-    ListRule,
-    Policy,
-    Profile,
-    RankedList,
-    SearchEvent,
-)
+from worker.events import Behaviour, Item, ListRule, Profile, RankedList, SearchEvent
+from worker.policies import Policy
 from worker.telemetry import Telemetry
 
 ROOT: Final = Path(__file__).resolve().parent.parent

@@ -77,10 +77,14 @@ def columns(lists: Sequence[ImpressionList]) -> tuple[Columns, tuple[tuple[str, 
 def _swaps(ranked: RankedList) -> dict[str, tuple[int, bool, bool]]:
     """item_id -> (base place, whether it could have been exchanged upwards, and downwards).
 
-    What is certain to stand where it stands was never up for a swap; two neighbours that both were
-    could have been exchanged with each other.
+    What is certain to stand where it stands was never up for a swap, nor was what hung on the long
+    tail's lot; two neighbours that both were could have been exchanged with each other.
     """
-    free = {item.base_rank for item in ranked.items if item.shown_probability < 1.0}
+    free = {
+        item.base_rank
+        for item in ranked.items
+        if item.shown_probability < 1.0 and item.item_id not in ranked.tail_items
+    }
     return {
         item.item_id: (
             item.base_rank,

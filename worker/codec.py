@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
+from worker import policies
 from worker.errors import BadMessage, Invalid, TooLarge, Undecodable
 from worker.events import (
     Behaviour,
@@ -26,16 +27,15 @@ from worker.events import (
     Experiment,
     HistoryEntry,
     Item,
-    ListLimit,
     ListRule,
     Match,
     ObjectRef,
-    Policy,
     Position,
     Profile,
     RankedList,
     SearchEvent,
 )
+from worker.policies import Policy
 
 WHERE: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
 WORD: Final = re.compile(r"\w")
@@ -106,50 +106,8 @@ def decode_rule(raw: bytes, limits: Limits) -> ListRule:
 def decode_policy(raw: bytes, limits: Limits, methods: frozenset[str]) -> Policy:
     """A policy whose every dial is known; `methods` are the names of the diversifiers."""
     policy = convert(parse(raw, limits), Policy)
-    if policy.method is not None and policy.method not in methods:
-        raise Invalid("$.method", "one of " + ", ".join(sorted(methods)), policy.method)
-    if policy.alias:
-        raise Invalid("$.alias", "nothing: not applied yet", policy.alias)
-    for field in policy.caps:
-        _check_field("$.caps", field)
-    names: set[str] = set()
-    for place, limit in enumerate(policy.limits):
-        _check_limit(f"$.limits[{place}]", limit)
-        if limit.limit_id in names:
-            expected = "a name of its own, for lists to call it by"
-            raise Invalid(f"$.limits[{place}].limit_id", expected, limit.limit_id)
-        names.add(limit.limit_id)
+    policies.check(policy, methods)
     return policy
-
-
-def _check_limit(path: str, limit: ListLimit) -> None:
-    _check_field(f"{path}.field", limit.field)
-    asked = (limit.at_most, limit.at_least, limit.share_at_most, limit.share_at_least)
-    if all(each is None for each in asked):
-        raise Invalid(path, "at_most, at_least, share_at_most or share_at_least")
-    ranged = limit.low is not None or limit.high is not None
-    if ranged and limit.value is not None:
-        raise Invalid(f"{path}.value", "a value, or from and to, and not both", limit.value)
-    if ranged and limit.field in TEXTS:
-        raise Invalid(f"{path}.field", "a field of numbers, beside from and to", limit.field)
-    if limit.low is not None and limit.high is not None and limit.low >= limit.high:
-        raise Invalid(f"{path}.to", f"above from, which is {limit.low:g}", limit.high)
-    most = min((n for n in (limit.at_most, limit.places) if n is not None), default=None)
-    if most is not None and limit.at_least is not None and limit.at_least > most:
-        raise Invalid(f"{path}.at_least", f"no more than {most}", limit.at_least)
-    if not ranged and limit.value is None and (limit.at_least or limit.share_at_least):
-        raise Invalid(path, "value, or from and to: which group must be shown at least")
-    if limit.significance is not None and limit.share_at_least is None:
-        raise Invalid(f"{path}.significance", "share_at_least beside it", limit.significance)
-
-
-def _check_field(path: str, field: str) -> None:
-    kind, dot, name = field.partition(".")
-    if (kind, dot) in (("attributes", "."), ("features", ".")) and name:
-        return
-    if field not in LIMITED:
-        expected = f"one of {', '.join(LIMITED)}, attributes.NAME, features.NAME"
-        raise Invalid(path, expected, field)
 
 
 def decode_profile(raw: bytes) -> Profile:
@@ -175,9 +133,6 @@ def list_id(answer: RankedList) -> str:
     return hashlib.sha256(_ENCODER.encode(timeless)).hexdigest()[:32]
 
 
-TEXTS: Final = ("category", "brand", "seller", "group_id")
-LIMITED: Final = (*TEXTS, "price", "in_stock", "sponsored", "bid", "score")
-"""The fields of a candidate that a limit may speak of, besides attributes and features."""
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder()
 _NAMES: Final[dict[type[Struct], frozenset[str]]] = {

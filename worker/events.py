@@ -101,6 +101,9 @@ class Why(Struct, frozen=True, kw_only=True):
     limit: Annotated[
         str | None, Meta(description="held back an item that would have gained more here")
     ] = None
+    offer: Annotated[
+        float | None, Meta(description="bid x relevance, which won a sponsored slot")
+    ] = None
 
 
 class RankedItem(Struct, frozen=True, kw_only=True):
@@ -115,7 +118,9 @@ class RankedItem(Struct, frozen=True, kw_only=True):
     engine_score: float | None
     sponsored: bool | None
     ad_id: str | None
-    base_rank: Annotated[int, Meta(description="the rank before exploration")]
+    base_rank: Annotated[
+        int, Meta(description="the rank before exploration; beyond the list, by relevance")
+    ]
     shown_probability: Annotated[
         float, Meta(description="the chance that exploration shows the item at `rank`")
     ]
@@ -153,6 +158,9 @@ class RankedList(Struct, frozen=True, kw_only=True):
     items: tuple[RankedItem, ...]
     unknown_items: tuple[str, ...] = ()
     repeated_items: tuple[str, ...] = ()
+    tail_items: Annotated[
+        tuple[str, ...], Meta(description="items of the page that the long tail's lot could move")
+    ] = ()
     rules_applied: tuple[str, ...] = ()
     limits_relaxed: Annotated[
         tuple[str, ...],
@@ -224,59 +232,6 @@ class ListRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int = 0
     author: str | None = None
     note: str | None = None
-
-
-class ListLimit(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How many items of a group the first places of a list show, at most and at least."""
-
-    limit_id: Id
-    field: Annotated[
-        str, Meta(description="a field of a candidate, attributes.NAME or features.NAME")
-    ]
-    value: Annotated[Json, Meta(description="the group; absent: each value is one")] = None
-    low: Annotated[float | None, Meta(description="or the items whose number is so much")] = (
-        struct_field(default=None, name="from")
-    )
-    high: Annotated[float | None, Meta(description="or more, and less than this")] = struct_field(
-        default=None, name="to"
-    )
-    at_most: Annotated[int, Meta(ge=0, le=MOST_ITEMS)] | None = None
-    at_least: Annotated[int, Meta(ge=1, le=MOST_ITEMS)] | None = None
-    share_at_most: Annotated[Share | None, Meta(description="of the places")] = None
-    share_at_least: Annotated[
-        Share | None, Meta(description="of the first place, of the first two, and so on")
-    ] = None
-    significance: Annotated[
-        Annotated[float, Meta(gt=0, lt=1)] | None,
-        Meta(description="at least what a fair draw has, but for such a chance: FA*IR"),
-    ] = None
-    places: Annotated[
-        Annotated[int, Meta(ge=1, le=MOST_ITEMS)] | None,
-        Meta(description="of the list; absent: those of the first page"),
-    ] = None
-
-
-class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A named set of dials. A dial that is absent is left to the settings."""
-
-    policy_id: Id
-    diversity: Share | None = None
-    method: str | None = None
-    engine_weight: Share | None = None
-    limits: Annotated[
-        tuple[ListLimit, ...],
-        Meta(max_length=40, description="the most important first: it is kept longest"),
-    ] = ()
-    caps: Annotated[
-        dict[str, Annotated[int, Meta(ge=0, le=MOST_ITEMS)]],
-        Meta(
-            max_length=20,
-            description="field -> items of one value on the first page; after all limits",
-        ),
-    ] = {}
-    deadline_ms: Annotated[float, Meta(ge=0)] | None = None
-    explore: Share | None = None
-    alias: str | None = None
 
 
 class Profile(Struct, frozen=True, kw_only=True, omit_defaults=True):

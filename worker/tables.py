@@ -22,7 +22,8 @@ from aiokafka.errors import KafkaError
 
 from worker import codec
 from worker.errors import BadMessage, BadSetting, WorkerFault
-from worker.events import Item, ListRule, Policy
+from worker.events import Item, ListRule
+from worker.policies import Policy
 from worker.ranking.diversify import METHODS
 from worker.ranking.join import Tables, remembers_nobody
 from worker.settings import Settings

@@ -16,14 +16,15 @@ import msgspec
 
 from worker import codec, settings
 from worker.errors import BadMessage, BadSetting, Invalid
-from worker.events import Behaviour, Candidate, Item, ListLimit, ListRule, Policy, SearchEvent
+from worker.events import Behaviour, Candidate, Item, ListRule, SearchEvent
+from worker.policies import Ads, ListLimit, Policy, Tail
 from worker.ranking.diversify import METHODS
 
-INNER: Final[dict[type[msgspec.Struct], tuple[str, type[msgspec.Struct]]]] = {
-    SearchEvent: ("candidates", Candidate),
-    Policy: ("limits", ListLimit),
+INNER: Final[dict[type[msgspec.Struct], dict[str, type[msgspec.Struct]]]] = {
+    SearchEvent: {"candidates": Candidate},
+    Policy: {"limits": ListLimit, "ads": Ads, "tail": Tail},
 }
-"""The list within a message, and what it is a list of."""
+"""The objects within a message, alone or in a list."""
 KINDS: Final[dict[str, type[msgspec.Struct]]] = {
     "rule_id": ListRule,
     "policy_id": Policy,
@@ -146,10 +147,10 @@ def notes(path: Path) -> Iterator[str]:
         if kind is None:
             continue
         yield from _near_misses(f"{path}:{number}", tree, kind)
-        field, within = INNER.get(kind, ("", kind))
-        inner = tree.get(field)
-        for one in inner if isinstance(inner, list) else ():
-            yield from _near_misses(f"{path}:{number}", one, within)
+        for field, within in INNER.get(kind, {}).items():
+            inner = tree.get(field)
+            for one in inner if isinstance(inner, list) else [inner]:
+                yield from _near_misses(f"{path}:{number}", one, within)
 
 
 def _near_misses(where: str, tree: Any, kind: type[msgspec.Struct]) -> Iterator[str]:

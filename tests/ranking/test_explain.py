@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.factories import candidate, event, joined, rule
-from worker.events import Policy, RankedList
+from tests.factories import candidate, event, joined, ranked_item, rule
+from worker.events import RankedList, Why
+from worker.policies import Policy
 from worker.ranking.explain import sentence, table
 from worker.ranking.join import Tables
 from worker.ranking.rerank import fall_back, rerank
@@ -28,6 +29,11 @@ def test_an_item_names_the_one_above_that_it_repeats() -> None:
     assert copy.why.diversity < 0.0
     assert copy.why.repeats == ({"a", "b"} - {copy.item_id}).pop()
     assert f"for what it repeats of {copy.why.repeats}" in sentence(copy)
+
+
+def test_an_item_that_brings_what_the_list_lacked_says_so() -> None:
+    lacked = ranked_item("a", 2, why=Why(relevance=0.4, diversity=0.25))
+    assert sentence(lacked) == "relevance 0.40, and 0.25 for what the list lacked"
 
 
 def test_what_repeats_nothing_at_a_cost_names_nobody() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from tests.factories import candidate, catalogue, event, joined
 from worker.errors import Invalid
-from worker.events import Candidate, HistoryEntry, Item, Policy
+from worker.events import Candidate, HistoryEntry, Item
+from worker.policies import Policy
 from worker.ranking.join import Dials, Tables, join
 
 SHOE = Item(item_id="a", title="Shoe", brand="Acme", price=10.0, attributes={"colour": "blue"})

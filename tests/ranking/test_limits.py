@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from tests.factories import candidate, event, joined, random_scores, rule
-from worker.events import Candidate, ListLimit, ListRule, Match, Policy, RankedList
+from worker.events import Candidate, ListRule, Match, RankedList
+from worker.policies import ListLimit, Policy
 from worker.ranking.diversify import METHODS, Diversified, diversify
 from worker.ranking.diversify.dial import discounts
 from worker.ranking.diversify.limits import MOST_LIMITS, Limit, broken
@@ -153,33 +154,6 @@ def test_within_limits_too_more_of_the_dial_costs_no_less_and_no_more_than_its_s
     ]
     for dial, gain in zip((0.0, 0.2, 0.6, 1.0), gains, strict=True):
         assert gain >= gains[0] - dial * (gains[0] - gains[3]) - 1e-9
-
-
-CROSSING = [
-    ("two caps", Limit("x", [0, 0, 1], at_most=[1, 1]), Limit("y", [0, 1, 0], at_most=[1, 1])),
-    ("a quota, a cap", Limit("x", [-1, 0, -1], at_least=[0, 1]), Limit("y", [0, 0, 1], [1, 1])),
-]
-
-
-@pytest.mark.parametrize(("one", "other"), [c[1:] for c in CROSSING], ids=[c[0] for c in CROSSING])
-@given(seed=SEEDS, dial=DIALS, method=METHOD)
-def test_limits_that_cross_are_both_kept_by_an_exchange(
-    one: Limit, other: Limit, seed: int, dial: float, method: str
-) -> None:
-    for limits in ([one, other], [other, one]):
-        found = ranked([0, 0, 0], limits, 2, seed, dial=dial, method=method)
-        assert found.relaxed == ()
-        assert len(set(found.order)) == 2
-
-
-@given(seed=SEEDS, dial=DIALS, page=st.integers(2, 6))
-def test_pages_fit_together_after_an_exchange(seed: int, dial: float, page: int) -> None:
-    chance = np.random.default_rng(seed)
-    limits = [Limit(name, chance.integers(0, 4, 14).tolist(), at_most=[1] * page) for name in "ab"]
-    first = ranked([0] * 14, limits, page, seed, dial=dial)
-    both = ranked([0] * 14, limits, page, seed, dial=dial, places=2 * page)
-    assert both.order[:page].tolist() == first.order.tolist()
-    assert len(set(both.order)) == 2 * page
 
 
 def test_limits_beyond_what_a_word_of_bits_holds_are_not_built() -> None:

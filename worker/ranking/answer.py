@@ -9,38 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
 from worker import codec
-from worker.events import RankedItem, RankedList, Reason, Why
+from worker.events import RankedList, Reason
 from worker.ranking import rules
+from worker.ranking.ads import slots_of
 from worker.ranking.diversify import diversify
-from worker.ranking.diversify.limits import Limit, broken
+from worker.ranking.diversify.limits import Limit, as_good, broken
 from worker.ranking.explore import explore
-from worker.ranking.join import Entry, JoinedSearch
+from worker.ranking.join import JoinedSearch
 from worker.ranking.judge import best_first, engine_share, sigmoid
 from worker.ranking.limits import caps_applied, limits_of
+from worker.ranking.line import DECIMALS, Line
 from worker.ranking.model import Doubles, Floats, Scores
+from worker.ranking.tail import with_tail
 
-DECIMALS = 4
 LARGEST_BOOST = 300.0  # of a logarithm: beyond, numbers end
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One place of the list before it is numbered."""
-
-    entry: Entry
-    relevance: float | None
-    gain: float | None = None
-    why: tuple[float, float] = (0.0, 0.0)  # relevance, diversity
-    rule: str | None = None
-    repeats: str | None = None
-    limit: str | None = None
-    fixed: bool = False  # exploration leaves it where it is
 
 
 def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
@@ -50,35 +37,48 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
     free, buried = _by_strength(search, raw, placement)
     utility = sigmoid(raw[free])
     pinned = _pinned(placement, free)
-    limits = limits_of(search, [search.entries[row].item for row in free])
+    items = [search.entries[row].item for row in free]
+    limits = limits_of(search, items)
     taken = _taken(scores, free)
+    places = min(len(free), search.depth or len(free))
+    slots = slots_of(search, items, taken.relevance, places)
     chosen = diversify(
         taken,
         utility,
         search.dials.method,
         search.dials.diversity,
         depth=min(len(free), search.event.k or len(free)),
-        places=min(len(free), search.depth or len(free)),
+        places=places,
         pinned=pinned,
         limits=limits,
+        slots=slots,
     )
+    won = slots.won(chosen.order.tolist(), pinned)
     gains = zip(chosen.relevance_gain.tolist(), chosen.diversity_gain.tolist(), strict=True)
     repeats = _repeats(taken.vectors[chosen.order], chosen.diversity_gain)
     rows = [free[index] for index in chosen.order.tolist()]
     lines = [
         dataclasses.replace(
-            _line(search, scores, placement, row, gain, fixed=place in pinned),
+            _line(search, scores, placement, row, gain, fixed=place in pinned or place in won),
             repeats=None if above is None else search.entries[rows[above]].item.item_id,
             limit=limit,
+            offer=won.get(place),
         )
         for place, (row, gain, above, limit) in enumerate(
             zip(rows, gains, repeats, chosen.held, strict=True)
         )
     ]
     lines += [_line(search, scores, placement, index, None, fixed=True) for index in buried]
+    still = set(free).difference(rows) if search.tail is not None else ()
+    below = [
+        _line(search, scores, placement, row, None, fixed=index in pinned.values())
+        for index, row in enumerate(free)
+        if row in still
+    ]
     return _assembled(
         search,
         lines,
+        below,
         (*placement.applied, *caps_applied(search, limits)),
         model=model,
         pair_count=scores.pair_count,
@@ -109,22 +109,27 @@ def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedLi
     strength = (1.0 + np.clip(strength, 0.0, 1.0)) * boost  # from 1, so that a boost finds a hold
     free, buried = _by_strength(search, strength, placement)
     count = len(free)
-    limits = limits_of(search, [search.entries[row].item for row in free])
+    items = [search.entries[row].item for row in free]
+    limits = limits_of(search, items)
+    pinned = _pinned(placement, free)
+    slots = slots_of(search, items, None, count)
     chosen = diversify(
         _taken(overlap, free),
         np.arange(count, 0, -1) / (count + 1.0),
         "mmr",
         0.0,
         count,
-        pinned=_pinned(placement, free),
+        pinned=pinned,
         limits=limits,
+        slots=slots,
     )
+    won = slots.won(chosen.order.tolist(), pinned)
     lines = [
-        Line(search.entries[index], None, rule=placement.rule_of.get(index))
-        for index in (*(free[place] for place in chosen.order), *buried)
+        Line(search.entries[index], None, rule=placement.rule_of.get(index), offer=won.get(place))
+        for place, index in enumerate((*(free[row] for row in chosen.order), *buried))
     ]
     applied = (*placement.applied, *caps_applied(search, limits))
-    return _assembled(search, lines, applied, reason=reason)
+    return _assembled(search, lines, (), applied, reason=reason)
 
 
 def _by_strength(
@@ -139,13 +144,12 @@ def _by_strength(
 def _taken(scores: Scores, rows: Sequence[int]) -> Scores:
     """The scores of some candidates, in that order."""
     rows = list(rows)
-    relevance = None if scores.relevance is None else scores.relevance[rows]
-    return Scores(
-        scores.raw[rows],
-        relevance,
-        scores.vectors[rows],
-        scores.categories[rows],
-        scores.brands[rows],
+    return scores._replace(
+        raw=scores.raw[rows],
+        relevance=None if scores.relevance is None else scores.relevance[rows],
+        vectors=scores.vectors[rows],
+        categories=scores.categories[rows],
+        brands=scores.brands[rows],
     )
 
 
@@ -185,6 +189,7 @@ def _line(
 def _assembled(
     search: JoinedSearch,
     lines: Iterable[Line],
+    below: Iterable[Line],
     applied: tuple[str, ...],
     *,
     model: str | None = None,
@@ -192,7 +197,7 @@ def _assembled(
     pair_share: float = 0.0,
     reason: Reason | None = None,
 ) -> RankedList:
-    """The page that the event asks for, numbered and signed."""
+    """The page that the event asks for, numbered and signed; `below` goes on where `lines` end."""
     event = search.event
     hidden, recalls = _blocked_unknown(search)
     unknown = [
@@ -202,13 +207,18 @@ def _assembled(
     ]
     start = event.offset or 0
     shown = [*lines, *unknown][: search.depth]
+    movable: frozenset[int] = frozenset()
+    if reason is None and search.tail is not None:
+        drawn, movable = with_tail(search, [*shown, *below])
+        shown = drawn[: len(shown)]
     page = shown[start:]
     limits = limits_of(search, [line.entry.item for line in shown])
     relaxed = broken(limits, range(len(shown)))
-    items = tuple(_item(line, place) for place, line in enumerate(page, start=start + 1))
+    items = tuple(line.item(rank) for rank, line in enumerate(page, start=start + 1))
+    tail_items = tuple(item.item_id for item in items if item.rank - 1 in movable)
     if reason is None and search.dials.explore > 0.0:
         fixed = frozenset(item.rank for item, line in zip(items, page, strict=True) if line.fixed)
-        bound = _bound(limits, relaxed, start, len(shown))
+        bound = _bound(limits, start, len(shown))
         items = explore(items, event.query_id, search.dials.explore, fixed, bound)
     answer = RankedList(
         query_id=event.query_id,
@@ -229,21 +239,19 @@ def _assembled(
         items=items,
         unknown_items=tuple(entry.item.item_id for entry in search.unknown),
         repeated_items=search.repeated,
+        tail_items=tail_items,
         rules_applied=(*applied, *(rule for rule in recalls if rule not in applied)),
         limits_relaxed=relaxed,
     )
     return msgspec.structs.replace(answer, list_id=codec.list_id(answer))
 
 
-def _bound(limits: Sequence[Limit], relaxed: Sequence[str], start: int, end: int) -> frozenset[int]:
+def _bound(limits: Sequence[Limit], start: int, end: int) -> frozenset[int]:
     """The ranks of the page that cannot change places with the next without breaking a limit."""
-    found = set()
-    for place in range(start, end - 1) if limits else ():
-        order = list(range(end))
-        order[place : place + 2] = place + 1, place
-        if not set(broken(limits, order)) <= set(relaxed):
-            found.add(place + 1)
-    return frozenset(found)
+    keeps = as_good(limits, end, range(end))
+    ranks = range(start + 1, end) if limits else ()
+    swapped = ([*range(rank - 1), rank, rank - 1, *range(rank + 1, end)] for rank in ranks)
+    return frozenset(rank for rank, order in zip(ranks, swapped, strict=True) if not keeps(order))
 
 
 def _blocked_unknown(search: JoinedSearch) -> tuple[frozenset[int], tuple[str, ...]]:
@@ -251,33 +259,3 @@ def _blocked_unknown(search: JoinedSearch) -> tuple[frozenset[int], tuple[str, .
     blocks = [rule for rule in search.rules if rule.action == "block"]
     placement = rules.place(blocks, [entry.item for entry in search.unknown])
     return placement.blocked, placement.applied
-
-
-def _item(line: Line, place: int) -> RankedItem:
-    item = line.entry.item
-    relevance, diversity = line.why
-    return RankedItem(
-        item_id=item.item_id,
-        rank=place,
-        relevance=_rounded(line.relevance),
-        gain=_rounded(line.gain),
-        category=item.category,
-        engine_rank=line.entry.engine_rank,
-        engine_score=item.score,
-        sponsored=item.sponsored,
-        ad_id=item.ad_id,
-        base_rank=place,
-        shown_probability=1.0,
-        why=Why(
-            relevance=round(relevance, DECIMALS) + 0.0,
-            diversity=round(diversity, DECIMALS) + 0.0,
-            rule=line.rule,
-            repeats=line.repeats,
-            limit=line.limit,
-        ),
-    )
-
-
-def _rounded(number: float | None) -> float | None:
-    """At 1e-4, and never -0."""
-    return None if number is None else round(number, DECIMALS) + 0.0

@@ -61,6 +61,8 @@ def _reasons(item: RankedItem) -> Iterator[str]:
     elif why.diversity <= -TOLD:
         over = f" of {why.repeats}" if why.repeats else ""
         yield f"relevance {why.relevance:.2f}, less {-why.diversity:.2f} for what it repeats{over}"
+    elif why.diversity >= TOLD:
+        yield f"relevance {why.relevance:.2f}, and {why.diversity:.2f} for what the list lacked"
     else:
         yield f"relevance {item.relevance:.2f}"
     if why.rule is not None:
@@ -69,5 +71,7 @@ def _reasons(item: RankedItem) -> Iterator[str]:
         yield f"limit {why.limit} held back a better one"
     if item.base_rank != item.rank:
         yield f"moved from {item.base_rank} by exploration"
-    if item.sponsored:
+    if why.offer is not None:
+        yield f"sponsored: won the slot with bid x relevance {why.offer:.2f}"
+    elif item.sponsored:
         yield "sponsored"

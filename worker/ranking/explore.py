@@ -12,12 +12,12 @@ that is delivered again has the same list, and the pages of a list fit together.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Container, Sequence
 
 import msgspec
 
 from worker.events import RankedItem
+from worker.ranking.lot import lot, seed_of
 
 DECIMALS = 6  # of a probability that a list carries
 
@@ -39,7 +39,7 @@ def explore(
     page = list(items)
     if share <= 0.0 or len(page) < 2:
         return tuple(page)
-    seed = hashlib.sha256(query_id.encode()).digest()
+    seed = seed_of(query_id)
     odd = _coin(seed, 0) < 0.5  # the pairs are (1, 2), (3, 4), … or else (2, 3), (4, 5), …
     pairs = [
         one.rank not in fixed and one.rank + 1 not in fixed and one.rank not in bound
@@ -58,6 +58,8 @@ def _placed(
     """An item at its new rank, with the chance of its standing there."""
     base = one.rank - first_rank
     neighbours = sum(pairs[max(base - 1, 0) : base + 1])
+    if not neighbours:
+        return one
     chance = share / 4 if base != place else 1.0 - neighbours * share / 4
     return msgspec.structs.replace(
         one, rank=first_rank + place, base_rank=one.rank, shown_probability=round(chance, DECIMALS)
@@ -65,6 +67,5 @@ def _placed(
 
 
 def _coin(seed: bytes, rank: int) -> float:
-    """Uniform in [0, 1), from the hash of a list's seed and a rank."""
-    drawn = hashlib.sha256(seed + rank.to_bytes(8, "big")).digest()
-    return (int.from_bytes(drawn[:8], "big") >> 11) / 2**53
+    """Uniform in [0, 1), from a list's seed and a rank."""
+    return lot(seed, rank.to_bytes(8, "big"))

@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 
 from worker.errors import Invalid
-from worker.events import Candidate, HistoryEntry, Item, ListLimit, ListRule, Policy, SearchEvent
+from worker.events import Candidate, HistoryEntry, Item, ListRule, SearchEvent
+from worker.policies import Ads, ListLimit, Policy, Tail
 from worker.ranking import profiles, rules
 
 TEXT_FIELDS: Final = ("title", "description", "category", "brand")
@@ -76,6 +77,8 @@ class JoinedSearch:
     categories: tuple[str, ...]
     truncated: int  # texts that were cut
     limits: tuple[ListLimit, ...] = ()  # of the policy, the most important first
+    ads: Ads | None = None
+    tail: Tail | None = None
 
     @property
     def depth(self) -> int | None:
@@ -118,6 +121,8 @@ def join(
         categories=_categories(entries, tables),
         truncated=cut,
         limits=_limits(policy),
+        ads=None if policy is None else policy.ads,
+        tail=None if policy is None else policy.tail,
     )
 
 

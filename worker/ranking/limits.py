@@ -7,17 +7,19 @@ caps. In this order they are kept: what the candidates do not allow is given up 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from math import exp, lgamma, log, log1p
 from typing import Final
 
 import msgspec
 
-from worker.events import Candidate, Json, ListLimit, ListRule
+from worker.events import Candidate, Json, ListRule
+from worker.policies import Group, ListLimit
 from worker.ranking import rules
 from worker.ranking.diversify.limits import Limit
 from worker.ranking.join import JoinedSearch
+from worker.ranking.lot import lot, seed_of
 
 ALL: Final = "all that are meant"
 ROUNDING: Final = 1e-12
@@ -29,7 +31,7 @@ def limits_of(search: JoinedSearch, items: Sequence[Candidate]) -> tuple[Limit, 
     caps = [rule for rule in search.rules if rule.action == "cap"]
     return (
         *(_of_rule(rule, items, page) for rule in caps),
-        *(_of_policy(limit, items, page) for limit in search.limits),
+        *(_of_policy(limit, items, page, search.event.query_id) for limit in search.limits),
     )
 
 
@@ -42,37 +44,50 @@ def caps_applied(search: JoinedSearch, limits: Sequence[Limit]) -> tuple[str, ..
 def _of_rule(rule: ListRule, items: Sequence[Candidate], page: int) -> Limit:
     about = set(rules.targets(rule, items))
     each = rule.field if rule.value is None else None
-    values = [
-        (ALL if each is None else _key(value_of(item, each))) if row in about else None
-        for row, item in enumerate(items)
-    ]
-    return Limit(rule.rule_id, _numbered(values), at_most=[rule.limit or 0] * page)
+    keys = [ALL] * len(items) if each is None else map(_key, values_of(items, each))
+    meant = [key if row in about else None for row, key in enumerate(keys)]
+    return Limit(rule.rule_id, _numbered(meant), at_most=[rule.limit or 0] * page)
 
 
-def _of_policy(limit: ListLimit, items: Sequence[Candidate], page: int) -> Limit:
+def _of_policy(limit: ListLimit, items: Sequence[Candidate], page: int, query_id: str) -> Limit:
     places = min(limit.places or page, len(items))
-    group = _numbered([_group(limit, item) for item in items])
-    at_most = [
-        each for each in (limit.at_most, _share(limit.share_at_most, places)) if each is not None
-    ]
-    at_least = list(_at_least(limit, places))
+    drawn = lot(seed_of(query_id), limit.limit_id.encode())
     return Limit(
         limit.limit_id,
-        group,
-        at_most=[min(at_most)] * places if at_most else None,
-        at_least=at_least if any(at_least) else None,
+        _numbered(groups_of(limit, items)),
+        at_most=_strictest(min, _at_most(limit, places, drawn)),
+        at_least=_strictest(max, _at_least(limit, places, drawn)),
     )
 
 
-def _at_least(limit: ListLimit, places: int) -> Iterator[int]:
-    """How many of the group the first 1, 2, … places must show."""
-    for place in range(1, places + 1):
-        least = limit.at_least or 0 if place == places else 0
-        if limit.share_at_least is not None and limit.significance is not None:
-            least = max(least, fair(place, limit.share_at_least, limit.significance))
-        elif limit.share_at_least is not None:
-            least = max(least, _share(limit.share_at_least, place) or 0)
-        yield least
+def _strictest(of: Callable[..., int], tables: Iterable[Sequence[int]]) -> Sequence[int] | None:
+    """What holds at each place where several tables do."""
+    given = list(tables)
+    return [*map(of, *given)] if len(given) > 1 else next(iter(given), None)
+
+
+def _at_most(limit: ListLimit, places: int, drawn: float) -> Iterator[Sequence[int]]:
+    """How many of a group the first 1, 2, … places may show."""
+    if limit.at_most is not None:
+        yield [limit.at_most] * places
+    if limit.share_at_most is not None:
+        yield [_part(limit.share_at_most, places)] * places
+    if limit.exposure_at_most is not None:
+        yield _rising(limit.exposure_at_most, places, drawn)
+
+
+def _at_least(limit: ListLimit, places: int, drawn: float) -> Iterator[Sequence[int]]:
+    """How many of the group they must show."""
+    if limit.at_least is not None:
+        yield [0] * (places - 1) + [limit.at_least] * min(places, 1)
+    if limit.share_at_least is not None and limit.significance is not None:
+        yield [
+            fair(place, limit.share_at_least, limit.significance) for place in range(1, places + 1)
+        ]
+    elif limit.share_at_least is not None:
+        yield _rising(limit.share_at_least, places)
+    if limit.exposure_at_least is not None:
+        yield _rising(limit.exposure_at_least, places, drawn)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -96,29 +111,46 @@ def fair(places: int, share: float, significance: float) -> int:
     return places
 
 
-def _share(share: float | None, places: int) -> int | None:
-    """That share of so many places, in whole items; a last bit of rounding does not cost one."""
-    return None if share is None else math.floor(share * places + 1e-9)
+def _rising(share: float, places: int, drawn: float = 0.0) -> list[int]:
+    """That share of the first 1, 2, … places, in whole items.
+
+    With a number that is drawn uniformly from [0, 1) it is rounded by lot, so that over many lists
+    the first 1, 2, … places have `share * places` in the mean, no more and no less. Whatever a
+    reader's attention is, if it only falls from place to place, it is a sum of such first places
+    (Abel's summation), and the group has its share of that exposure (Singh & Joachims, KDD 2018,
+    section 3.2, whose lists are drawn as well; one draw for all places as in systematic sampling,
+    Madow 1949).
+    """
+    return [_part(share, place, drawn) for place in range(1, places + 1)]
 
 
-def value_of(item: Candidate, field: str) -> Json:
-    """What a candidate has in a field, an attribute or a feature; None where it has nothing."""
+def _part(share: float, places: int, drawn: float = 0.0) -> int:
+    """A last bit of rounding does not cost an item."""
+    return math.floor(share * places + drawn + 1e-9)
+
+
+def values_of(items: Sequence[Candidate], field: str) -> list[Json]:
+    """What candidates have in a field, an attribute or a feature; None where it is nothing."""
     kind, _, name = field.partition(".")
-    found: Json = getattr(item, kind)
-    return found.get(name) if isinstance(found, dict) else found
+    found: list[Json] = [getattr(item, kind) for item in items]
+    return [each.get(name) for each in found] if name else found
 
 
-def _group(limit: ListLimit, item: Candidate) -> object:
-    value = value_of(item, limit.field)
-    if limit.low is not None or limit.high is not None:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        low, high = limit.low, limit.high
-        inside = (low is None or value >= low) and (high is None or value < high)
-        return ALL if inside else None
-    if limit.value is not None:
-        return ALL if _key(value) == _key(limit.value) else None
-    return _key(value)
+def groups_of(meant: Group, items: Sequence[Candidate]) -> list[object]:
+    """What names the group of each candidate; None where it belongs to none that is meant."""
+    values = values_of(items, meant.field)
+    if meant.low is not None or meant.high is not None:
+        low = -math.inf if meant.low is None else meant.low
+        high = math.inf if meant.high is None else meant.high
+        numbers = [
+            each if isinstance(each, int | float) and not isinstance(each, bool) else math.nan
+            for each in values
+        ]
+        return [ALL if low <= each < high else None for each in numbers]
+    if meant.value is None:
+        return [_key(each) for each in values]
+    wanted = _key(meant.value)
+    return [ALL if _key(each) == wanted else None for each in values]
 
 
 def _key(value: Json) -> object:
