@@ -16,7 +16,7 @@ from worker import codec
 from worker.errors import BadSetting, PrismrankError
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHMARKS = ("scoring", "diversify", "stream")
+BENCHMARKS = ("scoring", "diversify", "limited", "stream")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

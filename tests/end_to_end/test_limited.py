@@ -1,4 +1,4 @@
-"""Policies through the worker's own command: 1,000 lists under every kind of limit at once."""
+"""Policies through the worker's own command: 1,000 lists under all that a policy can ask."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLICY = {
     "diversity": 0.3,
     "explore": 0.2,
     "limits": [
-        {"limit_id": "few ads", "field": "sponsored", "value": True, "share_at_most": 0.25},
+        {"limit_id": "few red", "field": "attributes.red", "value": True, "share_at_most": 0.25},
         {"limit_id": "cheap", "field": "price", "to": 20, "at_least": 2},
         {
             "limit_id": "new",
@@ -32,8 +32,11 @@ POLICY = {
             "share_at_least": 0.4,
             "significance": 0.1,
         },
+        {"limit_id": "small", "field": "seller", "value": "s0", "exposure_at_least": 0.2},
     ],
-    "caps": {"brand": 4},
+    "caps": {"brand": 4, "seller": 5},
+    "ads": {"slots": [1, 4, 6], "share_at_most": 0.25, "floor": 0.01},
+    "tail": {"rank": 7, "chance": 0.2, "field": "features.new", "from": 0.5},
 }
 RULES = [
     {"rule_id": "cap", "action": "cap", "field": "category", "value": "hats", "limit": 1},
@@ -50,7 +53,10 @@ def search(number: int) -> SearchEvent:
         msgspec.structs.replace(
             candidate,
             price=float(5 * (1 + (number + row) % 9)),
-            sponsored=row % 4 == 0,
+            sponsored=row % 6 == 0,
+            bid=float(row % 5),
+            seller=f"s{row % 4}",
+            attributes={"red": row % 5 == 0},
             features={"new": float(row % 3 == 0)},
         )
         for row, candidate in enumerate(one.candidates)
@@ -88,12 +94,21 @@ def test_a_thousand_lists_under_all_limits_keep_or_name_them(
         assert len(shown) == PAGE
         kept = {
             "cap": sum(item.category == "hats" for item in shown) <= 1,
-            "few ads": sum(item.sponsored is True for item in shown) <= 2,
+            "few red": sum(item.attributes["red"] is True for item in shown) <= 2,
             "cheap": sum((item.price or 0.0) < 20 for item in shown) >= 2,
+            "caps.seller": max(Counter(i.seller for i in shown).values()) <= 5,
             "caps.brand": max(Counter(i.brand for i in shown if i.brand).values(), default=0) <= 4,
         }
         for name, holds in kept.items():
             assert holds or name in one["limits_relaxed"]
         assert one["items"][1]["item_id"] == "i3" or one["items"][1]["why"]["rule"] is None
         assert "i5" not in {item.item_id for item in shown}
-    assert relaxed["few ads"] < COUNT / 10, "these candidates allow it nearly always"
+        won = [item["rank"] for item in one["items"] if item["why"]["offer"] is not None]
+        assert set(won) <= {1, 4, 6}
+        assert sum(item.sponsored is True for item in shown) <= 2 + (len(given) < 2 * PAGE)
+        told = {item["item_id"]: item["shown_probability"] for item in one["items"]}
+        assert all(told[item_id] < 1.0 for item_id in one["tail_items"])
+    assert relaxed["few red"] < COUNT / 10, "these candidates allow it nearly always"
+    drawn = [one for one in found if any(i["base_rank"] > PAGE for i in one["items"])]
+    assert drawn, "the long tail comes in now and then"
+    assert any(item["why"]["offer"] for one in found for item in one["items"])
