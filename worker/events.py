@@ -119,7 +119,7 @@ class RankedItem(Struct, frozen=True, kw_only=True):
     sponsored: bool | None
     ad_id: str | None
     base_rank: Annotated[
-        int, Meta(description="the rank before exploration; beyond the list, by relevance")
+        int, Meta(description="the rank before exploration; for what comes from below, beyond all")
     ]
     shown_probability: Annotated[
         float, Meta(description="the chance that exploration shows the item at `rank`")

@@ -160,7 +160,7 @@ def excess(limits: list[Limit], order: list[int]) -> list[int]:
 @pytest.mark.parametrize("kinds", ["ccc", "qcc", "ccq", "sc", "scs", "sscc"])
 @cases
 @given(seed=SEEDS)
-def test_no_list_breaks_more_after_its_exchanges_and_what_is_pinned_stays(
+def test_no_list_breaks_more_after_its_exchanges_and_what_is_pinned_or_barred_stays(
     kinds: str, seed: int
 ) -> None:
     """Caps, quotas and shares, the most important first, on any list at all."""
@@ -180,12 +180,16 @@ def test_no_list_breaks_more_after_its_exchanges_and_what_is_pinned_stays(
             limits.append(Limit(str(number), some, at_least=table[kind]))
     order = chance.permutation(count)[:depth]
     pins = {} if "s" in kinds else {int(p): int(order[p]) for p in chance.permutation(depth)[:2]}
-    found = exchanged(limits, order, count, pins)
+    barred = chance.permutation(count)[: chance.integers(0, 3)]
+    found = exchanged(limits, order, count, pins, barred)
     after = [found[place] for place in range(depth)]
     assert len(set(after)) == depth
     assert {place: after[place] for place in pins} == pins
+    assert [item if item in barred else -1 for item in after] == [
+        item if item in barred else -1 for item in order
+    ]
     assert excess(limits, after) <= excess(limits, order.tolist())
-    assert exchanged(limits, np.array(after), count, pins) == found
+    assert exchanged(limits, np.array(after), count, pins, barred) == found
 
 
 @cases

@@ -72,12 +72,11 @@ def test_the_pages_of_a_list_know_one_lot() -> None:
         pages = [*ids(whole[0]), *ids(whole[1])]
         assert len(set(pages)) == 8
         assert ids(whole[0])[1] != PLAIN[1]
-        moved = [item for page in whole for item in page.items if item.rank != item.base_rank]
-        assert whole[0].items[1] in moved
-        if len(moved) == 2:
-            assert {one.rank: one.base_rank for one in moved} == {
-                one.base_rank: one.rank for one in moved
-            }
+        assert whole[0].items[1].base_rank > 4
+        assert [item.base_rank for item in whole[1].items if item.rank != item.base_rank] in (
+            [],
+            [2],
+        )
 
 
 @pytest.mark.parametrize(

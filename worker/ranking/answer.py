@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from worker import codec
-from worker.events import RankedList, Reason
+from worker.events import Candidate, RankedList, Reason
 from worker.ranking import rules
 from worker.ranking.ads import slots_of
 from worker.ranking.diversify import diversify
@@ -22,9 +22,9 @@ from worker.ranking.diversify.limits import Limit, as_good, broken
 from worker.ranking.explore import explore
 from worker.ranking.join import JoinedSearch
 from worker.ranking.judge import best_first, engine_share, sigmoid
-from worker.ranking.limits import caps_applied, limits_of
+from worker.ranking.limits import caps_applied, groups_of, limits_of
 from worker.ranking.line import DECIMALS, Line
-from worker.ranking.model import Doubles, Floats, Scores
+from worker.ranking.model import Doubles, Floats, Integers, Scores
 from worker.ranking.tail import with_tail
 
 LARGEST_BOOST = 300.0  # of a logarithm: beyond, numbers end
@@ -69,11 +69,12 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
         )
     ]
     lines += [_line(search, scores, placement, index, None, fixed=True) for index in buried]
-    still = set(free).difference(rows) if search.tail is not None else ()
     below = [
-        _line(search, scores, placement, row, None, fixed=index in pinned.values())
-        for index, row in enumerate(free)
-        if row in still
+        dataclasses.replace(
+            _line(search, scores, placement, free[index], None, fixed=index in pinned.values()),
+            base=len(rows) + number,
+        )
+        for number, index in enumerate(_below(search, items, chosen.order), start=1)
     ]
     return _assembled(
         search,
@@ -84,6 +85,13 @@ def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
         pair_count=scores.pair_count,
         pair_share=scores.pair_share,
     )
+
+
+def _below(search: JoinedSearch, items: Sequence[Candidate], order: Integers) -> list[int]:
+    """Of the items, strongest first, those of the tail's group that the list does not show."""
+    groups = groups_of(search.tail, items) if search.tail is not None else ()
+    shown = set(order.tolist())
+    return [index for index, each in enumerate(groups) if each is not None and index not in shown]
 
 
 def _repeats(shown: Floats, diversity_gain: Doubles) -> list[int | None]:

@@ -41,7 +41,7 @@ def with_tail(search: JoinedSearch, lines: Sequence[Line]) -> tuple[list[Line], 
     if drawn < len(pool):
         place = pool[drawn]
         lines[slot], lines[place] = (
-            replace(lines[place], chance=each, base=place + 1),
+            replace(lines[place], chance=each, base=lines[place].base or place + 1),
             replace(lines[slot], chance=each, base=slot + 1),
         )
     return lines, frozenset((slot, *pool))

@@ -51,17 +51,22 @@ class Limits(NamedTuple):
     shown: Integers  # [groups] counted in the list that is built
     wanted: Integers  # [groups] 1 where the next place should be given to the group
     pressing: Integers  # [1] the group that is owed what all places left must pay; -1 for none
+    tight: Integers  # [1] whether any item breaks anything at the next place
 
     def start(self) -> None:
         self.shown[:] = 0
 
     def look_ahead(self, place: int) -> None:
-        """Whether so much is still owed, to the more important first, that this place has to pay.
+        """What holds items back at this place: a group that is full, or so much that is still owed,
+        to the more important first, that this place has to pay.
 
         The most important group is found whose demand, with those before it, takes every place
         that is left up to some place; this one is then for one of these groups.
         """
-        self.pressing[0] = -1
+        self.pressing[0], self.tight[0] = -1, 0
+        for group in range(self.shown.size):
+            if self.shown[group] >= self.at_most[group, place]:
+                self.tight[0] = 1
         first, due = self.demanding.size, 0
         for until in range(place, self.open.size):
             owed = 0
@@ -74,6 +79,7 @@ class Limits(NamedTuple):
                     self.pressing[0] = group
                     break
         if self.pressing[0] >= 0:
+            self.tight[0] = 1
             for number in range(self.demanding.size):
                 group = self.demanding[number]
                 coming = self.pinned[group, due] - self.pinned[group, place]
@@ -83,7 +89,7 @@ class Limits(NamedTuple):
     def burden(self, item: int, place: int) -> int:
         """The limits that the item breaks at this place, as bits; the most important is highest."""
         broken = 0
-        limits = self.group.shape[1]
+        limits = self.group.shape[1] if self.tight[0] == 1 else 0
         for limit in range(limits):
             group = self.group[item, limit]
             if group >= 0 and self.shown[group] >= self.at_most[group, place]:
@@ -124,6 +130,7 @@ NONE: Final = Limits(
     shown=NOTHING,
     wanted=NOTHING,
     pressing=np.full(1, -1, dtype=np.int64),
+    tight=np.zeros(1, dtype=np.int64),
 )
 
 
@@ -171,6 +178,7 @@ def limits_of(limits: Sequence[Limit], count: int, depth: int, pinned: Mapping[i
         shown=np.empty(total, dtype=np.int64),
         wanted=np.empty(total, dtype=np.int64),
         pressing=np.empty(1, dtype=np.int64),
+        tight=np.empty(1, dtype=np.int64),
     )
 
 
