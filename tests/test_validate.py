@@ -72,6 +72,16 @@ def test_a_typo_within_a_limit_is_noted(tmp_path: Path) -> None:
     assert note == f"{file}:1: plces is no field of ListLimit; was places meant?"
 
 
+def test_a_typo_within_an_auction_or_a_tail_is_noted(tmp_path: Path) -> None:
+    file = tmp_path / "policies.jsonl"
+    tail = '{"field":"brand","value":"a","rank":1,"probability":0.1,"rnk":2}'
+    file.write_text('{"policy_id":"p","ads":{"slots":[1],"slts":[2]},"tail":' + tail + "}")
+    assert [note.partition(": ")[2] for note in notes(file)] == [
+        "slts is no field of Ads; was slots meant?",
+        "rnk is no field of Tail; was rank meant?",
+    ]
+
+
 def test_a_typo_in_a_fields_name_is_noted_though_it_is_no_fault(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text(

@@ -20,7 +20,6 @@ from training.judgments import NO_CATEGORY, RELEVANT, GradedQuery
 from worker.ranking.metrics import (
     catalogue_coverage,
     equal_coverage,
-    equal_opportunity,
     exposure_parity,
     exposure_per_merit,
     gini,
@@ -80,10 +79,12 @@ class Pools:
         if _several(self.groups):
             coverage = equal_coverage(self.groups, places, k)
             parity = exposure_parity(self.groups, places, k)
-            per_merit = exposure_per_merit(self.groups, places, self.grades, k)
-        if _several(self.relevant):
-            hits = [group is not None for group in self.relevant]
-            opportunity = equal_opportunity(self.relevant, places, hits, k)
+            if _several(
+                [g for g, grade in zip(self.groups, self.grades, strict=True) if grade > 0]
+            ):
+                per_merit = exposure_per_merit(self.groups, places, self.grades, k)
+        if _several(self.relevant):  # of which every other group is left out
+            opportunity = equal_coverage(self.relevant, places, k)
         return covered, unevenness, coverage, opportunity, parity, per_merit
 
 

@@ -35,7 +35,7 @@ from worker.events import (
     RankedList,
     SearchEvent,
 )
-from worker.policies import Policy
+from worker.policies import Ads, ListLimit, Policy, Tail
 
 WHERE: Final = re.compile(r" - at `(?P<path>[^`]+)`$")
 WORD: Final = re.compile(r"\w")
@@ -144,6 +144,7 @@ _INNER: Final[dict[type[Struct], dict[str, type[Struct]]]] = {
     Behaviour: {"event_attributes": EventAttributes},
     EventAttributes: {"object": ObjectRef, "position": Position},
     ListRule: {"match": Match},
+    Policy: {"limits": ListLimit, "ads": Ads, "tail": Tail},
 }
 """The structs within structs, in which null means absent too."""
 

@@ -102,7 +102,8 @@ class Why(Struct, frozen=True, kw_only=True):
         str | None, Meta(description="held back an item that would have gained more here")
     ] = None
     offer: Annotated[
-        float | None, Meta(description="bid x relevance, which won a sponsored slot")
+        float | None,
+        Meta(description="bid x relevance that won a sponsored slot; degraded: the bid"),
     ] = None
 
 
@@ -119,10 +120,11 @@ class RankedItem(Struct, frozen=True, kw_only=True):
     sponsored: bool | None
     ad_id: str | None
     base_rank: Annotated[
-        int, Meta(description="the rank before exploration; for what comes from below, beyond all")
+        int,
+        Meta(description="the rank before any lot; of what was below the list, beyond its last"),
     ]
     shown_probability: Annotated[
-        float, Meta(description="the chance that exploration shows the item at `rank`")
+        float, Meta(description="the chance that the lots show the item at `rank`")
     ]
     why: Why
 

@@ -1,8 +1,10 @@
-"""What limits cost: the same 1,000 searches under every kind of limit at once, and under none.
+"""What limits cost: 1,000 searches under caps, quotas, a fair table, exposure, an auction, a tail,
+exploration and rules at once (`ours_us`), and as many under none (`peer_us`).
 
 `python -m worker bench limited`. Both sides rank on the live bundle with one thread, in turns, 100
-candidates and a page of 20. `known` is the dearest case for limits: every text has been read, so
-the model does nothing. `new query` reads the query, `new items` a tenth of the titles besides.
+candidates and a page of 20. `known` is the dearest case for limits: the same searches, and every
+text has been read, so that the model does nothing. In `new query` each side reads a query of its
+own, in `new items` a tenth of the titles besides.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ POLICY: Final[dict[str, Any]] = {
     ],
     "caps": {"brand": 4, "seller": 6},
     "ads": {"slots": [1, 5, 9], "share_at_most": 0.1},
-    "tail": {"rank": 8, "chance": 0.1, "field": "features.new", "from": 0.5},
+    "tail": {"rank": 8, "probability": 0.1, "field": "features.new", "from": 0.5},
 }
 RULES: Final[list[dict[str, Any]]] = [
     {"rule_id": "cap", "action": "cap", "field": "category", "limit": 8},

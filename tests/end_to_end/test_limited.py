@@ -35,8 +35,8 @@ POLICY = {
         {"limit_id": "small", "field": "seller", "value": "s0", "exposure_at_least": 0.2},
     ],
     "caps": {"brand": 4, "seller": 5},
-    "ads": {"slots": [1, 4, 6], "share_at_most": 0.25, "floor": 0.01},
-    "tail": {"rank": 7, "chance": 0.2, "field": "features.new", "from": 0.5},
+    "ads": {"slots": [1, 4, 6], "share_at_most": 0.25, "relevance_at_least": 0.01},
+    "tail": {"rank": 7, "probability": 0.2, "field": "features.new", "from": 0.5},
 }
 RULES = [
     {"rule_id": "cap", "action": "cap", "field": "category", "value": "hats", "limit": 1},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.factories import candidate, event, joined, random_scores, rule
@@ -27,95 +28,103 @@ METHOD = st.sampled_from(sorted(METHODS))
 OFFERS = st.lists(
     st.sampled_from([ORDINARY, ORDINARY, 0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=16
 )
-UPTO = st.lists(st.sampled_from([0, 0, 1, 2, 3]), max_size=10)
 
 
-def ranked(offers: list[float], upto: list[int], seed: int = 0, **more: Any) -> Diversified:
-    scores = random_scores(seed, len(offers))
+@st.composite
+def auctions(draw: st.DrawFn, most: int = 3) -> Slots:
+    offers = draw(OFFERS)
+    places = draw(st.lists(st.integers(0, 1), max_size=10))
+    page = draw(st.integers(1, len(offers)))
+    slots = np.array(places[: len(offers)], dtype=np.int64)
+    return Slots(np.array(offers), slots, page, draw(st.integers(0, most)))
+
+
+def ranked(slots: Slots, seed: int = 0, **more: Any) -> Diversified:
+    count = len(slots.offers)
+    scores = random_scores(seed, count)
     assert scores.relevance is not None
-    slots = Slots(np.array(offers), np.array(upto, dtype=np.int64))
-    options: dict[str, Any] = {"method": "mmr", "dial": 0.0, "depth": len(offers), **more}
+    options: dict[str, Any] = {"method": "mmr", "dial": 0.0, "depth": count, **more}
     return diversify(scores, scores.relevance, slots=slots, **options)
 
 
-def by_hand(offers: Sequence[float], upto: Sequence[int]) -> list[int]:
-    """The order by relevance, with slots: items are numbered by their relevance."""
+def by_hand(slots: Slots) -> tuple[list[int], set[int]]:
+    """The order by relevance with its winners, and their places; item 0 is the most relevant."""
+    offers = slots.offers.tolist()
     ordinary = [item for item, offer in enumerate(offers) if offer < 0]
     ads = [item for item, offer in enumerate(offers) if offer >= 0]
     order: list[int] = []
+    won: set[int] = set()
     while ordinary or ads:
         place = len(order)
         bidders = [item for item in ads if offers[item] > 0]
-        shown = sum(offers[item] >= 0 for item in order)
-        if ordinary and place < len(upto) and shown < upto[place] and bidders:
-            winner = max(bidders, key=lambda item: (offers[item], -item))
-            ads.remove(winner)
-            order.append(winner)
+        open_ = place < len(slots.places) and slots.places[place] == 1
+        of_page = [other for other in won if other // slots.page == place // slots.page]
+        if bidders and open_ and len(of_page) < slots.most:
+            order.append(max(bidders, key=lambda item: (offers[item], -item)))
+            ads.remove(order[-1])
+            won.add(place)
         else:
             order.append((ordinary or ads).pop(0))
-    return order
+    return order, won
 
 
-@given(offers=OFFERS, upto=UPTO, method=METHOD)
+@given(slots=auctions(), method=METHOD)
 def test_at_dial_0_it_is_the_order_by_relevance_with_the_winners_in_their_slots(
-    offers: list[float], upto: list[int], method: str
+    slots: Slots, method: str
 ) -> None:
-    assert ranked(offers, upto, method=method).order.tolist() == by_hand(offers, upto)
+    found = ranked(slots, method=method)
+    assert (found.order.tolist(), set(found.won)) == by_hand(slots)
 
 
-@given(offers=OFFERS, upto=UPTO, seed=SEEDS, dial=DIALS, method=METHOD)
+@given(slots=auctions(), seed=SEEDS, dial=DIALS, method=METHOD)
 def test_no_advertisement_stands_outside_the_slots_that_it_won(
-    offers: list[float], upto: list[int], seed: int, dial: float, method: str
+    slots: Slots, seed: int, dial: float, method: str
 ) -> None:
-    order = ranked(offers, upto, seed, dial=dial, method=method).order.tolist()
-    assert sorted(order) == list(range(len(offers)))
-    won = Slots(np.array(offers), np.array(upto, dtype=np.int64)).won(order, ())
-    last = max((place for place, item in enumerate(order) if offers[item] < 0), default=-1)
-    above = [place for place, item in enumerate(order[: last + 1]) if offers[item] >= 0]
-    assert set(above) <= set(won)
-    assert all(upto[place] > number for number, place in enumerate(above))
-    paid = [won[place] for place in above]
+    found = ranked(slots, seed, dial=dial, method=method)
+    offers = slots.offers[found.order]
+    assert sorted(found.order.tolist()) == list(range(len(offers)))
+    last = max(np.flatnonzero(offers < 0), default=-1)
+    above = set(np.flatnonzero(offers[: last + 1] >= 0).tolist())
+    assert above == {place for place in found.won if place <= last}
+    assert all(slots.places[place] == 1 for place in found.won)
+    assert (
+        max(Counter(place // slots.page for place in found.won).values(), default=0) <= slots.most
+    )
+    paid = [float(offers[place]) for place in sorted(found.won)]
     assert paid == sorted(paid, reverse=True)
 
 
-@given(offers=OFFERS, seed=SEEDS, dial=DIALS, method=METHOD, most=st.integers(1, 3), data=st.data())
-def test_no_limit_pays_for_an_advertisement(
-    offers: list[float], seed: int, dial: float, method: str, most: int, data: st.DataObject
-) -> None:
-    """What can be kept without any of them is kept with them."""
-    brands = data.draw(st.lists(st.integers(0, 2), min_size=len(offers), max_size=len(offers)))
-    ordinary = [brand for brand, offer in zip(brands, offers, strict=True) if offer < 0]
-    room = sum(min(ordinary.count(brand), most) for brand in range(3))
-    depth = max(1, min(6, room))
-    least = min(ordinary[:depth].count(0), most, ordinary.count(0))
-    cap = Limit("cap", brands, at_most=[most] * depth)
-    quota = Limit(
-        "quota",
-        [0 if brand == 0 else -1 for brand in brands],
-        at_least=[0] * (depth - 1) + [least],
-    )
-    found = ranked(
-        offers, [3] * depth, seed, dial=dial, method=method, depth=depth, limits=[cap, quota]
-    )
-    assert found.relaxed == () or not room
-
-
-@given(seed=SEEDS, dial=DIALS, method=METHOD)
-def test_exchanges_leave_the_slots_alone(seed: int, dial: float, method: str) -> None:
-    """Caps by brand and by seller that cross, and advertisements all over the pool."""
+def crossing(seed: int, count: int, depth: int) -> list[Limit]:
+    """Caps by brand and by seller, as tight as they may be kept now and then."""
     chance = np.random.default_rng(seed)
-    offers = np.where(chance.random(14) < 0.3, chance.random(14), ORDINARY)
-    upto = [0, 1, 0, 0, 2, 0]
-    limits = [
-        Limit(name, chance.integers(0, 3, size=14).tolist(), at_most=[2] * 6) for name in "ab"
-    ]
-    order = ranked(
-        offers.tolist(), upto, seed, dial=dial, method=method, depth=6, limits=limits
-    ).order.tolist()
-    slots = Slots(offers, np.array(upto))
-    assert {place for place, item in enumerate(order) if offers[item] >= 0} <= (
-        set(slots.won(order, ())) if (offers < 0).sum() >= 6 else set(range(6))
+    groups = (chance.integers(0, 3, size=count).tolist() for _ in range(2))
+    return [Limit(name, each, at_most=[2] * depth) for name, each in zip("ab", groups, strict=True)]
+
+
+@given(slots=auctions(), seed=SEEDS, dial=DIALS, method=METHOD)
+def test_no_limit_pays_for_an_advertisement(
+    slots: Slots, seed: int, dial: float, method: str
+) -> None:
+    """What can be kept without any of them is kept with them, though caps cross."""
+    depth = min(6, len(slots.offers))
+    limits = crossing(seed, len(slots.offers), depth)
+    options: dict[str, Any] = {"dial": dial, "method": method, "depth": depth, "limits": limits}
+    found = ranked(slots, seed, **options)
+    without = ranked(slots._replace(places=slots.places[:0]), seed, **options)
+    assert [name in found.relaxed for name in "ab"] <= [name in without.relaxed for name in "ab"]
+
+
+@given(slots=auctions(), seed=SEEDS, method=METHOD)
+def test_exchanges_put_no_advertisement_where_it_won_nothing(
+    slots: Slots, seed: int, method: str
+) -> None:
+    depth = min(6, int((slots.offers < 0).sum()))
+    assume(depth)
+    found = ranked(
+        slots, seed, method=method, depth=depth, limits=crossing(seed, len(slots.offers), depth)
     )
+    ads = {place for place, item in enumerate(found.order) if slots.offers[item] >= 0}
+    assert ads == set(found.won)
 
 
 ORGANIC = [candidate(f"o{n}", title="running shoes " + "new " * n, brand="A") for n in range(6)]
@@ -144,7 +153,7 @@ def shown(ads: Ads | None, **more: Any) -> RankedList:
 
 
 def test_a_policy_gives_slots_to_the_highest_bid_times_relevance_above_its_floor() -> None:
-    found = shown(Ads(slots=(1, 4), floor=0.6), k=6)
+    found = shown(Ads(slots=(1, 4), relevance_at_least=0.6), k=6)
     assert ids(found) == ["fit", "o0", "o1", "poor", "o2", "o3"]
     first = found.items[0]
     assert first.relevance is not None
@@ -159,7 +168,7 @@ def test_without_a_floor_money_is_enough_and_what_bids_nothing_wins_nothing() ->
 
 
 def test_those_that_win_no_slot_stand_below_all_others_and_none_is_lost() -> None:
-    found = shown(Ads(slots=(2,), floor=0.6))
+    found = shown(Ads(slots=(2,), relevance_at_least=0.6))
     assert ids(found)[:2] == ["o0", "fit"]
     assert set(ids(found)[-3:]) == {"rich", "poor", "free"}
     assert len(found.items) == 10
@@ -167,11 +176,12 @@ def test_those_that_win_no_slot_stand_below_all_others_and_none_is_lost() -> Non
 
 def test_each_page_has_its_share() -> None:
     ads = Ads(slots=(1, 2, 4, 5), share_at_most=0.34)
-    both = shown(ads, k=6)
     first, second = shown(ads, k=3), shown(ads, k=3, offset=3)
     assert [item.item_id for item in first.items if item.sponsored] == ["rich"]
     assert [item.item_id for item in second.items if item.sponsored] == ["fit"]
-    assert [item.item_id for item in both.items if item.sponsored] == ["rich", "fit"]
+    idle = Ads(slots=(2, 4, 5, 6), share_at_most=0.34)
+    late = shown(idle, k=3, offset=3, rules={"b": rule("block", "block", "rich", "free")})
+    assert [item.item_id for item in late.items if item.sponsored] == ["poor"]
 
 
 def test_an_advertisement_breaks_no_limit() -> None:
@@ -193,7 +203,7 @@ def test_a_rule_goes_before_the_auction() -> None:
 def test_a_degraded_list_shows_whom_no_floor_keeps_out() -> None:
     weak = fall_back(page(Ads(slots=(1,))), Overlap(), "deadline")
     assert (ids(weak)[0], weak.items[0].why.offer) == ("rich", 9.0)
-    floored = fall_back(page(Ads(slots=(1,), floor=0.6), k=6), Overlap(), "deadline")
+    floored = fall_back(page(Ads(slots=(1,), relevance_at_least=0.6), k=6), Overlap(), "deadline")
     assert not any(item.sponsored for item in floored.items)
 
 

@@ -165,6 +165,19 @@ def test_the_table_of_a_fair_ranking_is_the_quantile_of_the_binomial(
 
 
 @given(seed=SEEDS, data=st.data())
+def test_two_quotas_that_cross_are_kept_wherever_that_is_possible(
+    seed: int, data: st.DataObject
+) -> None:
+    sizes = st.lists(st.sampled_from([-1, 0]), min_size=6, max_size=6)
+    limits = [
+        Limit(name, data.draw(sizes), at_least=[0, 0, data.draw(st.integers(1, 2))])
+        for name in "ab"
+    ]
+    possible = any(not broken(limits, order) for order in permutations(range(6), 3))
+    assert not possible or ranked(list(limits[0].group), limits, 3, seed).relaxed == ()
+
+
+@given(seed=SEEDS, data=st.data())
 def test_the_first_of_two_quotas_is_kept_wherever_that_is_possible(
     seed: int, data: st.DataObject
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -203,6 +204,19 @@ def test_a_pinned_neighbour_is_no_partner_of_a_comparison() -> None:
         "e": (True, True),
         "f": (True, False),
     }
+
+
+def test_what_hung_on_the_long_tails_lot_is_no_partner_of_a_comparison() -> None:
+    items = explore([place(i, n) for n, i in enumerate("abcdef", 1)], "q-1", 1.0, fixed={3})
+    lots = [
+        msgspec.structs.replace(item, shown_probability=0.01) if item.rank == 3 else item
+        for item in items
+    ]
+    for tail, free in (((), True), (("c",), False)):
+        one = joined([], [ranked(1, lots, tail_items=tail)], [search(1, "abcdef")]).lists
+        table, pairs = columns(one)
+        numbers = [pairs[pair][1] for pair in table.pairs]
+        assert bool(table.downs[numbers.index("b")]) is free
 
 
 @pytest.mark.parametrize("share", [0.2, 1.0])

@@ -8,101 +8,84 @@ swap neighbours of the page that no rule has placed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from worker import codec
-from worker.events import Candidate, RankedList, Reason
+from worker.events import RankedList, Reason
 from worker.ranking import rules
 from worker.ranking.ads import slots_of
-from worker.ranking.diversify import diversify
-from worker.ranking.diversify.limits import Limit, as_good, broken
-from worker.ranking.explore import explore
+from worker.ranking.diversify import Diversified, diversify
+from worker.ranking.diversify.slots import Slots
 from worker.ranking.join import JoinedSearch
 from worker.ranking.judge import best_first, engine_share, sigmoid
 from worker.ranking.limits import caps_applied, groups_of, limits_of
 from worker.ranking.line import DECIMALS, Line
-from worker.ranking.model import Doubles, Floats, Integers, Scores
-from worker.ranking.tail import with_tail
+from worker.ranking.model import Doubles, Floats, Scores
+from worker.ranking.page import Page, paged
 
 LARGEST_BOOST = 300.0  # of a logarithm: beyond, numbers end
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the diversifier made of the candidates that may stand anywhere."""
+
+    free: list[int]  # those candidates, strongest first
+    buried: list[int]
+    taken: Scores  # of the free
+    pinned: dict[int, int]  # place -> index in `free`
+    slots: Slots
+    found: Diversified  # its items are indices in `free`
+    applied: tuple[str, ...]  # rules
+
+    def offer(self, place: int) -> float | None:
+        """What won the place, where it is a slot."""
+        won = place in self.found.won
+        return float(self.slots.offers[self.found.order[place]]) if won else None
 
 
 def rank(search: JoinedSearch, scores: Scores, model: str | None) -> RankedList:
     """The diversified list, in the order that the scores, the dial and the rules ask for."""
     placement = rules.place(search.rules, [entry.item for entry in search.entries])
     raw = scores.raw + np.asarray(placement.boosts)
-    free, buried = _by_strength(search, raw, placement)
-    utility = sigmoid(raw[free])
-    pinned = _pinned(placement, free)
-    items = [search.entries[row].item for row in free]
-    limits = limits_of(search, items)
-    taken = _taken(scores, free)
-    places = min(len(free), search.depth or len(free))
-    slots = slots_of(search, items, taken.relevance, places)
-    chosen = diversify(
-        taken,
-        utility,
-        search.dials.method,
-        search.dials.diversity,
-        depth=min(len(free), search.event.k or len(free)),
-        places=places,
-        pinned=pinned,
-        limits=limits,
-        slots=slots,
+    dials, event = search.dials, search.event
+    chosen = _choose(
+        search, placement, scores, raw, sigmoid, dials.method, dials.diversity, event.k
     )
-    won = slots.won(chosen.order.tolist(), pinned)
-    gains = zip(chosen.relevance_gain.tolist(), chosen.diversity_gain.tolist(), strict=True)
-    repeats = _repeats(taken.vectors[chosen.order], chosen.diversity_gain)
-    rows = [free[index] for index in chosen.order.tolist()]
+    found, free = chosen.found, chosen.free
+    gains = zip(found.relevance_gain.tolist(), found.diversity_gain.tolist(), strict=True)
+    repeats = _repeats(chosen.taken.vectors[found.order], found.diversity_gain)
+    rows = [free[index] for index in found.order.tolist()]
     lines = [
         dataclasses.replace(
-            _line(search, scores, placement, row, gain, fixed=place in pinned or place in won),
+            _line(search, scores, placement, row, gain),
             repeats=None if above is None else search.entries[rows[above]].item.item_id,
             limit=limit,
-            offer=won.get(place),
+            offer=chosen.offer(place),
+            fixed=place in chosen.pinned or chosen.slots.bids(index),
         )
-        for place, (row, gain, above, limit) in enumerate(
-            zip(rows, gains, repeats, chosen.held, strict=True)
+        for place, (index, row, gain, above, limit) in enumerate(
+            zip(found.order.tolist(), rows, gains, repeats, found.held, strict=True)
         )
     ]
-    lines += [_line(search, scores, placement, index, None, fixed=True) for index in buried]
+    lines += [_line(search, scores, placement, row, None, fixed=True) for row in chosen.buried]
     below = [
-        dataclasses.replace(
-            _line(search, scores, placement, free[index], None, fixed=index in pinned.values()),
-            base=len(rows) + number,
-        )
-        for number, index in enumerate(_below(search, items, chosen.order), start=1)
+        _line(search, scores, placement, free[index], None, base=len(rows) + number)
+        for number, index in enumerate(_below(search, chosen), start=1)
     ]
-    return _assembled(
+    return _signed(
         search,
-        lines,
-        below,
-        (*placement.applied, *caps_applied(search, limits)),
+        paged(search, lines, below, len(free) + len(chosen.buried)),
+        chosen.applied,
         model=model,
         pair_count=scores.pair_count,
         pair_share=scores.pair_share,
     )
-
-
-def _below(search: JoinedSearch, items: Sequence[Candidate], order: Integers) -> list[int]:
-    """Of the items, strongest first, those of the tail's group that the list does not show."""
-    groups = groups_of(search.tail, items) if search.tail is not None else ()
-    shown = set(order.tolist())
-    return [index for index, each in enumerate(groups) if each is not None and index not in shown]
-
-
-def _repeats(shown: Floats, diversity_gain: Doubles) -> list[int | None]:
-    """The place above whose item each of the shown [depth, d] resembles most; None without cost."""
-    cosines = np.tril(shown @ shown.T, -1) - 2.0 * np.triu(np.ones((len(shown), len(shown))))
-    nearest = cosines.argmax(axis=1).tolist() if len(shown) else []
-    costs = diversity_gain < -0.5 * 10.0**-DECIMALS
-    return [
-        above if cost and place else None
-        for place, (above, cost) in enumerate(zip(nearest, costs.tolist(), strict=True))
-    ]
 
 
 def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedList:
@@ -115,29 +98,76 @@ def fall_back(search: JoinedSearch, overlap: Scores, reason: Reason) -> RankedLi
     strength = engine_share(search) if scored else overlap.raw
     boost = np.exp(np.clip(placement.boosts, -LARGEST_BOOST, LARGEST_BOOST))
     strength = (1.0 + np.clip(strength, 0.0, 1.0)) * boost  # from 1, so that a boost finds a hold
+    unclaimed = overlap._replace(relevance=None)
+    chosen = _choose(search, placement, unclaimed, strength, _by_rank, "mmr", 0.0, None)
+    rows = (*(chosen.free[index] for index in chosen.found.order.tolist()), *chosen.buried)
+    lines = [
+        Line(
+            search.entries[row],
+            None,
+            rule=placement.rule_of.get(row),
+            offer=chosen.offer(place),
+        )
+        for place, row in enumerate(rows)
+    ]
+    page = paged(search, lines, (), len(rows), degraded=True)
+    return _signed(search, page, chosen.applied, reason=reason)
+
+
+def _choose(
+    search: JoinedSearch,
+    placement: rules.Placement,
+    scores: Scores,
+    strength: Doubles,
+    utility_of: Callable[[Doubles], Doubles],
+    method: str,
+    dial: float,
+    k: int | None,
+) -> Chosen:
+    """Diversify what may stand anywhere; `strength` [n] decides the order at a dial of 0."""
     free, buried = _by_strength(search, strength, placement)
-    count = len(free)
     items = [search.entries[row].item for row in free]
-    limits = limits_of(search, items)
-    pinned = _pinned(placement, free)
-    slots = slots_of(search, items, None, count)
-    chosen = diversify(
-        _taken(overlap, free),
-        np.arange(count, 0, -1) / (count + 1.0),
-        "mmr",
-        0.0,
-        count,
+    limits, pinned, taken = limits_of(search, items), _pinned(placement, free), _taken(scores, free)
+    places = len(free) if k is None else min(len(free), search.depth or len(free))
+    slots = slots_of(search, items, taken.relevance, places)
+    found = diversify(
+        taken,
+        utility_of(strength[free]),
+        method,
+        dial,
+        depth=min(len(free), k or len(free)),
+        places=places,
         pinned=pinned,
         limits=limits,
         slots=slots,
     )
-    won = slots.won(chosen.order.tolist(), pinned)
-    lines = [
-        Line(search.entries[index], None, rule=placement.rule_of.get(index), offer=won.get(place))
-        for place, index in enumerate((*(free[row] for row in chosen.order), *buried))
-    ]
     applied = (*placement.applied, *caps_applied(search, limits))
-    return _assembled(search, lines, (), applied, reason=reason)
+    return Chosen(free, buried, taken, pinned, slots, found, applied)
+
+
+def _by_rank(strength: Doubles) -> Doubles:
+    """Of what is sorted, numbers that fall from place to place."""
+    return np.arange(len(strength), 0, -1) / (len(strength) + 1.0)
+
+
+def _below(search: JoinedSearch, chosen: Chosen) -> list[int]:
+    """Of the free, those of the tail's group that the list does not show and nobody pinned."""
+    if search.tail is None:
+        return []
+    groups = groups_of(search.tail, [search.entries[row].item for row in chosen.free])
+    shown = {*chosen.found.order.tolist(), *chosen.pinned.values()}
+    return [index for index, each in enumerate(groups) if each is not None and index not in shown]
+
+
+def _repeats(shown: Floats, diversity_gain: Doubles) -> list[int | None]:
+    """The place above whose item each of the shown [depth, d] resembles most; None without cost."""
+    cosines = np.tril(shown @ shown.T, -1) - 2.0 * np.triu(np.ones((len(shown), len(shown))))
+    nearest = cosines.argmax(axis=1).tolist() if len(shown) else []
+    costs = diversity_gain < -0.5 * 10.0**-DECIMALS
+    return [
+        above if cost and place else None
+        for place, (above, cost) in enumerate(zip(nearest, costs.tolist(), strict=True))
+    ]
 
 
 def _by_strength(
@@ -179,25 +209,23 @@ def _line(
     search: JoinedSearch,
     scores: Scores,
     placement: rules.Placement,
-    index: int,
+    row: int,
     gain: tuple[float, float] | None,
-    *,
-    fixed: bool,
+    **more: Any,
 ) -> Line:
     return Line(
-        entry=search.entries[index],
-        relevance=None if scores.relevance is None else float(scores.relevance[index]),
+        entry=search.entries[row],
+        relevance=None if scores.relevance is None else float(scores.relevance[row]),
         gain=None if gain is None else sum(gain),
         why=gain or (0.0, 0.0),
-        rule=placement.rule_of.get(index),
-        fixed=fixed,
+        rule=placement.rule_of.get(row),
+        **more,
     )
 
 
-def _assembled(
+def _signed(
     search: JoinedSearch,
-    lines: Iterable[Line],
-    below: Iterable[Line],
+    page: Page,
     applied: tuple[str, ...],
     *,
     model: str | None = None,
@@ -205,29 +233,8 @@ def _assembled(
     pair_share: float = 0.0,
     reason: Reason | None = None,
 ) -> RankedList:
-    """The page that the event asks for, numbered and signed; `below` goes on where `lines` end."""
+    """The list, named by the digest of what it says."""
     event = search.event
-    hidden, recalls = _blocked_unknown(search)
-    unknown = [
-        Line(entry, None if reason else 0.0, gain=0.0, fixed=True)
-        for index, entry in enumerate(search.unknown)
-        if index not in hidden
-    ]
-    start = event.offset or 0
-    shown = [*lines, *unknown][: search.depth]
-    movable: frozenset[int] = frozenset()
-    if reason is None and search.tail is not None:
-        drawn, movable = with_tail(search, [*shown, *below])
-        shown = drawn[: len(shown)]
-    page = shown[start:]
-    limits = limits_of(search, [line.entry.item for line in shown])
-    relaxed = broken(limits, range(len(shown)))
-    items = tuple(line.item(rank) for rank, line in enumerate(page, start=start + 1))
-    tail_items = tuple(item.item_id for item in items if item.rank - 1 in movable)
-    if reason is None and search.dials.explore > 0.0:
-        fixed = frozenset(item.rank for item, line in zip(items, page, strict=True) if line.fixed)
-        bound = _bound(limits, start, len(shown))
-        items = explore(items, event.query_id, search.dials.explore, fixed, bound)
     answer = RankedList(
         query_id=event.query_id,
         list_id="",
@@ -244,26 +251,11 @@ def _assembled(
         candidate_count=len(event.candidates),
         pair_count=pair_count,
         pair_share=round(pair_share, DECIMALS),
-        items=items,
+        items=page.items,
         unknown_items=tuple(entry.item.item_id for entry in search.unknown),
         repeated_items=search.repeated,
-        tail_items=tail_items,
-        rules_applied=(*applied, *(rule for rule in recalls if rule not in applied)),
-        limits_relaxed=relaxed,
+        tail_items=page.tail_items,
+        rules_applied=tuple(dict.fromkeys((*applied, *page.applied))),
+        limits_relaxed=page.relaxed,
     )
     return msgspec.structs.replace(answer, list_id=codec.list_id(answer))
-
-
-def _bound(limits: Sequence[Limit], start: int, end: int) -> frozenset[int]:
-    """The ranks of the page that cannot change places with the next without breaking a limit."""
-    keeps = as_good(limits, end, range(end))
-    ranks = range(start + 1, end) if limits else ()
-    swapped = ([*range(rank - 1), rank, rank - 1, *range(rank + 1, end)] for rank in ranks)
-    return frozenset(rank for rank, order in zip(ranks, swapped, strict=True) if not keeps(order))
-
-
-def _blocked_unknown(search: JoinedSearch) -> tuple[frozenset[int], tuple[str, ...]]:
-    """A block holds for an item whose title nobody knows, too: a recall is a recall."""
-    blocks = [rule for rule in search.rules if rule.action == "block"]
-    placement = rules.place(blocks, [entry.item for entry in search.unknown])
-    return placement.blocked, placement.applied

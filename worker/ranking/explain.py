@@ -13,8 +13,8 @@ from worker.events import RankedItem, RankedList
 TOLD: Final = 0.005  # a cost that two decimals show
 
 
-def sentence(item: RankedItem) -> str:
-    """What put an item where it stands, strongest reason first.
+def sentence(item: RankedItem, *, drawn: bool = False) -> str:
+    """What put an item where it stands, strongest reason first; `drawn` by the long tail's lot.
 
     >>> from worker.events import Why
     >>> why = Why(relevance=0.91, diversity=-0.04, rule=None, repeats="sku-1", limit="ads")
@@ -23,7 +23,7 @@ def sentence(item: RankedItem) -> str:
     >>> sentence(RankedItem(**of, **more, why=why))
     'relevance 0.91, less 0.04 for what it repeats of sku-1; limit ads held back a better one'
     """
-    return "; ".join(_reasons(item))
+    return "; ".join(_reasons(item, drawn))
 
 
 def table(ranked: RankedList) -> str:
@@ -32,7 +32,12 @@ def table(ranked: RankedList) -> str:
     state = f"degraded: {ranked.reason}" if ranked.degraded else model
     title = f"{ranked.query_id}  {ranked.user_query!r}  dial {ranked.diversity:g}  ({state})"
     rows = [
-        (str(item.rank), item.item_id, f"({item.engine_rank})", sentence(item))
+        (
+            str(item.rank),
+            item.item_id,
+            f"({item.engine_rank})",
+            sentence(item, drawn=item.item_id in ranked.tail_items and item.base_rank != item.rank),
+        )
         for item in ranked.items
     ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
@@ -54,7 +59,7 @@ def _printable(line: str) -> str:
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
 
 
-def _reasons(item: RankedItem) -> Iterator[str]:
+def _reasons(item: RankedItem, drawn: bool) -> Iterator[str]:
     why = item.why
     if item.relevance is None:
         yield "the engine's order"
@@ -69,9 +74,12 @@ def _reasons(item: RankedItem) -> Iterator[str]:
         yield f"rule {why.rule}"
     if why.limit is not None:
         yield f"limit {why.limit} held back a better one"
-    if item.base_rank != item.rank:
+    if drawn:
+        yield "drawn for the long tail, or for what it moved"
+    elif item.base_rank != item.rank:
         yield f"moved from {item.base_rank} by exploration"
     if why.offer is not None:
-        yield f"sponsored: won the slot with bid x relevance {why.offer:.2f}"
+        offer = "a bid of" if item.relevance is None else "bid x relevance"
+        yield f"sponsored: won the slot with {offer} {why.offer:.2f}"
     elif item.sponsored:
         yield "sponsored"

@@ -6,8 +6,7 @@ so moves up with chance e / 4, down with e / 4, and stays with 1 - e / 2; the fi
 page have one neighbour less. The swaps of neighbours are those of FairPairs (Radlinski and
 Joachims 2006, "Minimally invasive randomization for collecting unbiased preferences from
 clickthrough logs", algorithm 1), there at e = 1; each item carries the chance of standing where it
-stands, which is what its clicks are weighed by. The coins are hashes of query id and rank: an event
-that is delivered again has the same list, and the pages of a list fit together.
+stands, which is what its clicks are weighed by. The coins are lots of query and rank.
 """
 
 from __future__ import annotations
@@ -17,9 +16,8 @@ from collections.abc import Container, Sequence
 import msgspec
 
 from worker.events import RankedItem
-from worker.ranking.lot import lot, seed_of
-
-DECIMALS = 6  # of a probability that a list carries
+from worker.ranking.line import OF_A_CHANCE
+from worker.ranking.lot import lot
 
 
 def explore(
@@ -27,27 +25,22 @@ def explore(
     query_id: str,
     share: float,
     fixed: Container[int] = (),
-    bound: Container[int] = (),
 ) -> tuple[RankedItem, ...]:
     """`items` (one page, ranks in a row) with some neighbours swapped; `share` is e in [0, 1].
 
-    A pair that touches a rank in `fixed`, whose first rank is in `bound`, or that reaches over the
-    page's ends, is left alone. Nobody
-    moves by more than one rank. `base_rank` keeps where an item stood, and `shown_probability` is
-    the chance that, standing there, it is shown where it is shown.
+    A pair that touches a rank in `fixed`, or that reaches over the page's ends, is left alone, so
+    that two neighbours that may both be swapped may be swapped with each other. Nobody moves by
+    more than one rank. `base_rank` keeps where an item stood, and `shown_probability` is the chance
+    that, standing there, it is shown where it is shown.
     """
     page = list(items)
     if share <= 0.0 or len(page) < 2:
         return tuple(page)
-    seed = seed_of(query_id)
-    odd = _coin(seed, 0) < 0.5  # the pairs are (1, 2), (3, 4), … or else (2, 3), (4, 5), …
-    pairs = [
-        one.rank not in fixed and one.rank + 1 not in fixed and one.rank not in bound
-        for one in page[:-1]
-    ]
+    odd = lot(query_id, "pairs") < 0.5  # the pairs are (1, 2), (3, 4), … or else (2, 3), (4, 5), …
+    pairs = [one.rank not in fixed and one.rank + 1 not in fixed for one in page[:-1]]
     for first, open_ in enumerate(pairs):
         rank = items[first].rank
-        if open_ and rank % 2 == odd and _coin(seed, rank) < share / 2:
+        if open_ and rank % 2 == odd and lot(query_id, "swap", str(rank)) < share / 2:
             page[first : first + 2] = items[first + 1], items[first]
     return tuple(_placed(one, place, pairs, items[0].rank, share) for place, one in enumerate(page))
 
@@ -62,10 +55,8 @@ def _placed(
         return one
     chance = share / 4 if base != place else 1.0 - neighbours * share / 4
     return msgspec.structs.replace(
-        one, rank=first_rank + place, base_rank=one.rank, shown_probability=round(chance, DECIMALS)
+        one,
+        rank=first_rank + place,
+        base_rank=one.rank,
+        shown_probability=round(chance, OF_A_CHANCE),
     )
-
-
-def _coin(seed: bytes, rank: int) -> float:
-    """Uniform in [0, 1), from a list's seed and a rank."""
-    return lot(seed, rank.to_bytes(8, "big"))

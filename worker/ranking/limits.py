@@ -19,19 +19,27 @@ from worker.policies import Group, ListLimit
 from worker.ranking import rules
 from worker.ranking.diversify.limits import Limit
 from worker.ranking.join import JoinedSearch
-from worker.ranking.lot import lot, seed_of
+from worker.ranking.lot import lot
 
 ALL: Final = "all that are meant"
 ROUNDING: Final = 1e-12
 
 
-def limits_of(search: JoinedSearch, items: Sequence[Candidate]) -> tuple[Limit, ...]:
-    """The limits on candidates, numbered as they come, the most important first."""
-    page = min(search.event.k or len(items), len(items))
+def limits_of(
+    search: JoinedSearch, items: Sequence[Candidate], count: int | None = None
+) -> tuple[Limit, ...]:
+    """The limits on candidates, numbered as they come, the most important first.
+
+    `count` is how long their list would be if it were not cut; by default as long as there are
+    items.
+    """
+    count = len(items) if count is None else count
+    page = min(search.event.k or count, count)
     caps = [rule for rule in search.rules if rule.action == "cap"]
+    query = search.event.query_id
     return (
         *(_of_rule(rule, items, page) for rule in caps),
-        *(_of_policy(limit, items, page, search.event.query_id) for limit in search.limits),
+        *(_of_policy(limit, items, page, count, query) for limit in search.limits),
     )
 
 
@@ -49,9 +57,12 @@ def _of_rule(rule: ListRule, items: Sequence[Candidate], page: int) -> Limit:
     return Limit(rule.rule_id, _numbered(meant), at_most=[rule.limit or 0] * page)
 
 
-def _of_policy(limit: ListLimit, items: Sequence[Candidate], page: int, query_id: str) -> Limit:
-    places = min(limit.places or page, len(items))
-    drawn = lot(seed_of(query_id), limit.limit_id.encode())
+def _of_policy(
+    limit: ListLimit, items: Sequence[Candidate], page: int, count: int, query_id: str
+) -> Limit:
+    places = min(limit.places or page, count)
+    exposure = (limit.exposure_at_most, limit.exposure_at_least)
+    drawn = lot(query_id, "limit", limit.limit_id) if exposure != (None, None) else 0.0
     return Limit(
         limit.limit_id,
         _numbered(groups_of(limit, items)),

@@ -9,7 +9,7 @@ from worker.events import RankedItem, Why
 from worker.ranking.join import Entry
 
 DECIMALS: Final = 4
-OF_A_CHANCE: Final = 6  # decimals
+OF_A_CHANCE: Final = 9  # decimals
 
 
 @dataclass(frozen=True, slots=True)

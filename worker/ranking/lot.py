@@ -9,12 +9,7 @@ from __future__ import annotations
 import hashlib
 
 
-def seed_of(query_id: str) -> bytes:
-    """What all lots of a query hang on."""
-    return hashlib.sha256(query_id.encode()).digest()
-
-
-def lot(seed: bytes, name: bytes) -> float:
-    """Uniform in [0, 1) over seeds and names."""
-    drawn = hashlib.sha256(seed + name).digest()
+def lot(query_id: str, kind: str, name: str = "") -> float:
+    """Uniform in [0, 1) over queries, kinds and names."""
+    drawn = hashlib.sha256(repr((query_id, kind, name)).encode()).digest()
     return (int.from_bytes(drawn[:8], "big") >> 11) / 2**53

@@ -20,17 +20,17 @@ from worker.ranking.model import Doubles, Integers, Scores
 ALPHA: Final = 0.01  # the paper's: how much of the taste a list is taken to show in any case
 FAINT: Final = 1e-12  # a category with less of the taste is none of it
 FALLS: Final = 1.0 / ALPHA - float(np.log(ALPHA))
-"""The convexity of C_KL keeps what an item adds between -(1 - a) / a and -log(a)."""
+"""An item adds between -(1 - a) / a and -log(a), for C_KL is convex: it falls by less than this."""
 
 
 @compiled_class
 class Calibrated(NamedTuple):
     """An item repeats the list by what it adds to n * C_KL, the divergence of all n places.
 
-    That is below 0 where it mends what the items above left undone. A nat weighs as much as the
-    whole scale of relevance, so that at a trade-off of 1 relevance does little but break ties; as
-    a share of -log(a), the most that an item adds, it would not. An item of which no category is
-    known takes a place and serves no taste.
+    That is below 0 where it mends what the items above left undone. It is counted in nats: one
+    weighs as much as the whole scale of relevance. A longer list has less to mend with each item,
+    and where one category is much more relevant it keeps somewhat more than its share at any
+    trade-off. An item of which no category is known takes a place and serves no taste.
     """
 
     categories: Doubles  # [n, C] P(category | item), of the categories of the taste alone

@@ -26,6 +26,7 @@ from worker.ranking.diversify.compiled import compiled, compiled_class
 from worker.ranking.diversify.limits import Limit, Limits, limits_of
 from worker.ranking.model import Integers
 
+MOST_WORK: Final = 1 << 25  # exchanges weighed, times limits: of a page of 20 from 100, thousands
 MOST_STATES: Final = 256  # the lists that a search looks at; those that two limits need come on top
 
 
@@ -84,11 +85,9 @@ class Draft(NamedTuple):
             self.order[below] = out
         for limit in range(limits.group.shape[1]):
             gone, come = limits.group[out, limit], limits.group[item, limit]
-            if gone != come:
-                if gone >= 0:
-                    self.recount(limits, gone)
-                if come >= 0:
-                    self.recount(limits, come)
+            for group in (gone, come):
+                if group >= 0 and gone != come:
+                    self.recount(limits, group)
 
 
 @compiled_class
@@ -216,11 +215,12 @@ def exchange(limits: Limits, draft: Draft, search: Search) -> None:
     """While a chain leads to a list that breaks less, take it.
 
     The first is taken that breaks no limit more; where none is found, the one that breaks the
-    least of the most important limit in which they differ.
+    least of the most important limit in which they differ. At MOST_WORK it ends.
     """
     for group in range(draft.excess.size):
         draft.recount(limits, group)
-    while True:
+    work = 0
+    while work < MOST_WORK:
         for group in range(draft.excess.size):
             search.before[group] = draft.excess[group]
         search.seen[:] = 0
@@ -228,7 +228,8 @@ def exchange(limits: Limits, draft: Draft, search: Search) -> None:
         search.found[:] = -1
         search.carries[0], search.mixed[0] = -1, 0
         state, size = 0, 1
-        while state < size and search.found[0, 0] < 0:
+        while state < size and search.found[0, 0] < 0 and work < MOST_WORK:
+            work += draft.order.size * draft.stands.size * search.change.size
             go(limits, draft, search, state)
             size = look(limits, draft, search, state, size)
             back(limits, draft, search, state)

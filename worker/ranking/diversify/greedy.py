@@ -54,6 +54,8 @@ class Method(Protocol):
         """The list now shows the item, which knows all that stood before it."""
 
 
+FREE, BIDS, STANDS = 1.0, 0.5, 0.0
+WON: Final = -2  # in the place of a limit: an advertisement won the slot
 NO_PINS: Final = np.empty(0, dtype=np.int64)
 
 
@@ -63,7 +65,7 @@ class Lists(NamedTuple):
     order: Integers
     redundancy: Doubles  # of each item at the moment when it was chosen
     burden: Integers  # [runs] the limits that were given up, as bits; the most important is highest
-    held: Integers  # which limit held back an item that would have gained more; -1 where none did
+    held: Integers  # which limit held back an item that would have gained more; -1: none; or WON
 
 
 def greedy(
@@ -92,7 +94,9 @@ def greedy(
         trade_offs,
         _pins(pinned),
         slots.offers,
-        slots.upto,
+        slots.places,
+        slots.page,
+        slots.most,
         order,
         redundancy,
         burden,
@@ -120,10 +124,7 @@ class Items(NamedTuple):
     weight: Doubles  # the trade-off, times utility where the method weighs relevance
     repeats: Doubles  # its redundancy, as far as it was told
     known: Integers  # of how many places it was told; -1: not even of none
-    free: Doubles  # 1 where it may stand anywhere, BIDS only at a slot, 0 where it stands
-
-
-BIDS: Final = 0.5
+    free: Doubles  # FREE to stand anywhere, BIDS for a slot only, STANDS already
 
 
 @compiled
@@ -134,7 +135,9 @@ def build(
     trade_offs: Doubles,
     pins: Integers,
     offers: Doubles,
-    upto: Integers,
+    slots: Integers,
+    page: int,
+    most: int,
     orders: Integers,
     redundancies: Doubles,
     burdens: Integers,
@@ -144,26 +147,27 @@ def build(
 ) -> None:
     """Fill a row [depth] of `orders`, `redundancies` and `held`, and a burden, for each trade-off.
 
-    `pins` holds the item of a place, or -1, up to the last that is pinned; `offers` and `upto` are
-    those of Slots. `scratch` [3, n] and `known` [n] are room for Items.
+    `pins` holds the item of a place, or -1, up to the last that is pinned; `offers`, `slots`,
+    `page` and `most` are those of Slots. `scratch` [3, n] and `known` [n] are room for Items.
     """
     count = utility.size
     items = Items(utility, scratch[0], scratch[1], known, scratch[2])
     limited = limits.group.shape[1] > 0
     eager = method.stepwise and (trade_offs.size > 1 or limited)
     for run in range(trade_offs.size):
-        order, ordinary, shown = orders[run], count, 0  # free, and advertisements that stand
+        order, ordinary, shown = orders[run], count, 0  # ordinary ones; advertisements of a page
         burdens[run], held[run, :] = 0, -1
         for item in range(count):
             weight = utility[item] if method.weighs_relevance else 1.0
             items.weight[item] = trade_offs[run] * weight
-            known[item], items.repeats[item], items.free[item] = -1, 0.0, 1.0
+            known[item], items.repeats[item], items.free[item] = -1, 0.0, FREE
         for item in range(offers.size):
             if offers[item] >= 0.0:
                 ordinary, items.free[item] = ordinary - 1, BIDS
         for item in pins:
             if item >= 0:
-                ordinary, items.free[item] = ordinary - (1 if items.free[item] == 1.0 else 0), 0.0
+                ordinary -= 1 if items.free[item] == FREE else 0
+                items.free[item] = STANDS
         method.start()
         limits.start()
         if eager:
@@ -171,25 +175,29 @@ def build(
         for place in range(order.size):
             if ordinary == 0:
                 for item in range(offers.size):
-                    items.free[item] = 1.0 if items.free[item] > 0.0 else 0.0
+                    items.free[item] = STANDS if items.free[item] == STANDS else FREE
+            if place % page == 0:
+                shown = 0
+                for ahead in range(place, min(place + page, pins.size)):
+                    if pins[ahead] >= 0 and offers.size and offers[pins[ahead]] >= 0.0:
+                        shown += 1
             chosen = pins[place] if place < pins.size else -1
             if chosen < 0:
                 limits.look_ahead(place)
                 chosen, gain, burden = best(method, limits, items, order, place)
                 burdens[run] |= burden
                 bidder = -1
-                if ordinary > 0 and place < upto.size and shown < upto[place]:
+                if place < slots.size and slots[place] == 1 and shown < most:
                     bidder = highest_offer(limits, items, offers, place, burden)
                 if bidder >= 0:
-                    chosen = bidder
+                    chosen, held[run, place], shown = bidder, WON, shown + 1
                 elif limited:
                     held[run, place] = in_the_way(method, limits, items, order, place, gain, burden)
             if known[chosen] < place:
                 tell(method, items, order, chosen, place)
             order[place], redundancies[run, place] = chosen, items.repeats[chosen]
-            ordinary -= 1 if items.free[chosen] == 1.0 else 0
-            shown += 1 if offers.size and offers[chosen] >= 0.0 else 0
-            items.free[chosen] = 0.0
+            ordinary -= 1 if items.free[chosen] == FREE else 0
+            items.free[chosen] = STANDS
             method.show(chosen)
             limits.take(chosen)
             if eager:
@@ -207,18 +215,18 @@ def best(
     for item in range(items.utility.size):
         if ends and chosen >= 0 and items.utility[item] <= gain:
             break  # and so for all that follow
-        if items.free[item] != 1.0:
+        if items.free[item] != FREE:
             continue
         burden = limits.burden(item, place)
         if lightest < 0 or burden < lightest:
             chosen, gain, lightest = -1, -np.inf, burden
         elif burden > lightest:
             continue
-        reach = at_most(method, items, item, place)
+        reach = reach_of(method, items, item, place)
         while items.known[item] < place and (reach > gain or chosen < 0):
             until = max(items.known[item], 0) + 1 if method.stepwise else place
             tell(method, items, order, item, min(until, place))
-            reach = at_most(method, items, item, place)
+            reach = reach_of(method, items, item, place)
         if items.known[item] == place and (reach > gain or chosen < 0):
             chosen, gain = item, reach
     return chosen, gain, lightest
@@ -229,7 +237,7 @@ def highest_offer(limits: Limits, items: Items, offers: Doubles, place: int, bur
     """The advertisement of the highest offer that breaks nothing beyond a burden; -1 for none."""
     bidder, offer = -1, 0.0
     for item in range(offers.size):
-        bids = items.free[item] == BIDS and offers[item] > offer
+        bids = items.free[item] != STANDS and offers[item] > offer
         if bids and limits.burden(item, place) & ~burden == 0:
             bidder, offer = item, offers[item]
     return bidder
@@ -248,19 +256,19 @@ def in_the_way(
     """The limit that held back the item that would have gained the most; -1 where none did."""
     limit = -1
     for item in range(items.utility.size):
-        if items.free[item] != 1.0 or at_most(method, items, item, place) <= gain:
+        if items.free[item] != FREE or reach_of(method, items, item, place) <= gain:
             continue
         if items.known[item] < place:
             tell(method, items, order, item, place)
-        reach = at_most(method, items, item, place)
+        reach = reach_of(method, items, item, place)
         if reach > gain:
             gain, limit = reach, limits.heaviest(limits.burden(item, place) & ~burden)
     return limit
 
 
 @compiled
-def at_most(method: Method, items: Items, item: int, place: int) -> float:
-    """What an item can gain at a place; exact where it was told of all places above."""
+def reach_of(method: Method, items: Items, item: int, place: int) -> float:
+    """The most that an item can gain at a place; exact where it was told of all places above."""
     missed = place - items.known[item]
     return float(
         items.utility[item] - items.weight[item] * (items.repeats[item] - method.falls * missed)
@@ -279,5 +287,5 @@ def tell(method: Method, items: Items, order: Integers, item: int, until: int) -
 def tell_all(method: Method, items: Items, order: Integers, until: int) -> None:
     """Tell every item that may still stand."""
     for item in range(items.utility.size):
-        if items.free[item] != 0.0:
+        if items.free[item] != STANDS:
             tell(method, items, order, item, until)

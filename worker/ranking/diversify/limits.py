@@ -199,11 +199,10 @@ def breaks(limits: Limits, order: Integers) -> int:
     return found
 
 
-def as_good(
-    limits: Sequence[Limit], count: int, order: Sequence[int]
-) -> Callable[[Sequence[int]], bool]:
-    """Whether another list over the same `count` items breaks no limit that `order` keeps."""
-    built = limits_of(counting(limits), count, len(order), {})
+def as_good(limits: Sequence[Limit], order: Sequence[int]) -> Callable[[Sequence[int]], bool]:
+    """Whether another list of the same items breaks no limit that `order` keeps."""
+    counted = counting(limits)
+    built = limits_of(counted, len(counted[0].group) if counted else 0, len(order), {})
     before = breaks(built, np.array(order, dtype=np.int64))
     return lambda other: breaks(built, np.array(other, dtype=np.int64)) & ~before == 0
 

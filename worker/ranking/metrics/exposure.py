@@ -42,7 +42,8 @@ def exposure_per_merit(
     """The same of each group's mean exposure over its mean merit, as a grade: 1 where no group is
     treated better than it merits (disparate treatment, section 4.2).
 
-    A group without merit does not count: nothing says what it should get.
+    A group without merit does not count: nothing says what it should get. With fewer than two that
+    have some there is nothing to compare, and the value is 1.
 
     >>> exposure_per_merit(["acme", "birch"], [1, 3], [1.0, 0.5])
     1.0

@@ -17,9 +17,9 @@ def novelty(
 
     P = (known_by + smoothing) / (people + 2 * smoothing): the share of `people` that know the item,
     by the rule of succession. So one that nobody knows yet, or that `known_by` does not name, has
-    log2((people + 2) / 1) bits. Without smoothing it is the paper's log2(people / known_by), which
-    has no value for such an item. With all clicks as `people` and an item's clicks as `known_by` it
-    is the free discovery of Vargas & Castells (RecSys 2011).
+    log2(people + 2) bits by default. Without smoothing it is the paper's log2(people / known_by),
+    which has no value for such an item; with all clicks as `people` and an item's clicks as
+    `known_by` that is the free discovery of Vargas & Castells (RecSys 2011).
 
     >>> novelty(["new"], {"old": 3}, people=6), novelty(["old", "new"], {"old": 3}, people=6)
     (3.0, 2.0)
