@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from worker.ranking.diversify.compiled import compiled, compiled_class, compiled_sum
-from worker.ranking.diversify.cosines import cosine, cosines_for, dot
+from worker.ranking.diversify.cosines import cosine, cosines_for
 from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 SPANNED: Final = 1e-6  # a squared residual below this is rounding: the item adds no direction
@@ -50,6 +50,15 @@ def take_out(
 
 
 @compiled
+def length(vectors: Floats, item: int) -> float:
+    """1 of a unit vector, 0 of none."""
+    for column in range(vectors.shape[1]):
+        if vectors[item, column] != 0.0:
+            return 1.0
+    return 0.0
+
+
+@compiled
 def shortening(squared: float) -> float:
     """1 / residual; 0 where nothing is left that would be a direction."""
     return float(1.0 / np.sqrt(squared)) if squared >= SPANNED else 0.0
@@ -66,8 +75,7 @@ class DPP(NamedTuple):
     vectors: Floats  # [n, d]
     cosines: Floats
     factor: Doubles  # [n, depth]
-    whole: Doubles  # [n] the squared length of what nothing has been taken from
-    squared: Doubles  # [n] what is left of it
+    squared: Doubles  # [n] the squared length of what is left; -1 where nothing was taken out yet
     shorter: Doubles  # [n] 1 / the length of that, of those that are shown
     weighs_relevance: bool = True
     falls: float = 0.0
@@ -77,23 +85,21 @@ class DPP(NamedTuple):
     def of(cls, scores: Scores, depth: int, runs: int) -> DPP:
         count = len(scores.vectors)
         factor = np.empty((count, depth))
-        return cls(scores.vectors, cosines_for(scores, runs), factor, *np.empty((3, count)))
+        return cls(scores.vectors, cosines_for(scores, runs), factor, *np.empty((2, count)))
 
     def start(self) -> None:
-        self.whole[:] = -1.0
+        self.squared[:] = -1.0
 
     def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
         """The share of the item's vector that the list spans already; 1 of no vector at all."""
         vectors, cosines, factor, squared = self.vectors, self.cosines, self.factor, self.squared
-        if self.whole[item] < 0.0:
-            self.whole[item] = dot(vectors, item, item)
-            squared[item] = self.whole[item]
+        if squared[item] < 0.0:
+            squared[item] = length(vectors, item)
         for place in range(since, until):
             shown = order[place]
             along = cosine(vectors, cosines, shown, item)
             take_out(along, factor, squared, self.shorter, item, shown, place)
-        whole = self.whole[item]
-        return float(1.0 - squared[item] / whole) if whole >= SPANNED else 1.0
+        return float(1.0 - squared[item])
 
     def show(self, item: int) -> None:
         self.shorter[item] = shortening(self.squared[item])
@@ -130,7 +136,7 @@ class SSD(NamedTuple):
         """How much shorter the item's residual is than an unshown unit vector's."""
         vectors, cosines, factor, squared = self.vectors, self.cosines, self.factor, self.squared
         if squared[item] < 0.0:
-            squared[item] = dot(vectors, item, item) + 1.0
+            squared[item] = length(vectors, item) + 1.0
         for place in range(since, until):
             shown = order[place]
             along = cosine(vectors, cosines, shown, item) + 1.0
