@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from worker.events import RankedItem
 from worker.ranking import rules
-from worker.ranking.diversify.limits import Limit, as_good, broken
+from worker.ranking.diversify.limits import bound_in, broken
 from worker.ranking.explore import explore
 from worker.ranking.join import JoinedSearch
 from worker.ranking.limits import limits_of
@@ -50,9 +50,10 @@ def paged(
     start, end = search.event.offset or 0, len(shown)
     items = tuple(line.item(rank) for rank, line in enumerate(every[start:end], start=start + 1))
     if not degraded and search.dials.explore > 0.0:
-        fixed = {item.rank for item in items if every[item.rank - 1].fixed}
-        for other in outcomes(len(every), movable) if limits else ():
-            fixed |= _bound(limits, other[:end], start)
+        bound = bound_in(limits, [one[:end] for one in outcomes(len(every), movable)])
+        fixed = {
+            item.rank for item in items if every[item.rank - 1].fixed or item.rank - 1 in bound
+        }
         items = explore(items, search.event.query_id, search.dials.explore, fixed)
     return Page(
         items=items,
@@ -60,18 +61,6 @@ def paged(
         tail_items=tuple(item.item_id for item in items if item.rank - 1 in movable),
         applied=applied,
     )
-
-
-def _bound(limits: Sequence[Limit], order: Sequence[int], start: int) -> set[int]:
-    """The ranks of the page that cannot change places with the next without breaking a limit."""
-    keeps = as_good(limits, order)
-    found: set[int] = set()
-    for place in range(start, len(order) - 1) if limits else ():
-        swapped = [*order]
-        swapped[place : place + 2] = order[place + 1], order[place]
-        if not keeps(swapped):
-            found.add(place + 1)
-    return found
 
 
 def _blocked_unknown(search: JoinedSearch) -> tuple[frozenset[int], tuple[str, ...]]:

@@ -207,6 +207,29 @@ def as_good(limits: Sequence[Limit], order: Sequence[int]) -> Callable[[Sequence
     return lambda other: breaks(built, np.array(other, dtype=np.int64)) & ~before == 0
 
 
+@compiled
+def mark_bound(limits: Limits, order: Integers, bound: Integers) -> None:
+    """Mark the places whose item cannot change with the next one's without breaking a limit."""
+    before = breaks(limits, order)
+    for place in range(order.size - 1):
+        order[place], order[place + 1] = order[place + 1], order[place]
+        if breaks(limits, order) & ~before != 0:
+            bound[place] = 1
+        order[place], order[place + 1] = order[place + 1], order[place]
+
+
+def bound_in(limits: Sequence[Limit], orders: Sequence[Sequence[int]]) -> frozenset[int]:
+    """The places that are so in any of several lists of one length."""
+    counted = counting(limits)
+    if not counted:
+        return frozenset()
+    built = limits_of(counted, len(counted[0].group), len(orders[0]), {})
+    found = np.zeros(len(orders[0]), dtype=np.int64)
+    for order in np.array(orders, dtype=np.int64):
+        mark_bound(built, order, found)
+    return frozenset(np.flatnonzero(found).tolist())
+
+
 def broken(limits: Sequence[Limit], order: Sequence[int]) -> tuple[str, ...]:
     """The names of the limits that a list does not keep, the most important first."""
     return tuple(one.name for one in limits if not _keeps(one, order))
