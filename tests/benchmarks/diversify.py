@@ -33,7 +33,7 @@ DEPTHS: Final = (10, 20, 50)
 DIMENSIONS: Final = 384
 DIVERSITY: Final = 0.5  # pyversity's lambda is 1 - this; our trade-off is this / (1 - this)
 UNNAMED: Final = np.zeros((max(COUNTS), 0))  # neither categories nor brands
-TRADE_OFF: Final = DIVERSITY / (1.0 - DIVERSITY)
+TRADE_OFF: Final = np.array([DIVERSITY / (1.0 - DIVERSITY)])
 PEERS: Final = {
     "mmr": pyversity.mmr,
     "msd": pyversity.msd,
@@ -72,16 +72,16 @@ def one_point(method: str, vectors: Floats, relevance: Doubles, k: int) -> Integ
     """The list of a single trade-off: pyversity's at `diversity=DIVERSITY`."""
     best_first, scores = _sorted_scores(vectors, relevance)
     shown = METHODS[method].of(scores, k, 1)
-    utility, trade_off = scores.raw, TRADE_OFF
+    utility, trade_offs = scores.raw, TRADE_OFF
     if method in ("ssd", "dpp"):
         utility = np.empty_like(utility)
         standardise(scores.raw, utility)
     if method == "dpp":
-        utility, trade_off = np.exp(2.0 * (1.0 - DIVERSITY) * utility), 1.0
+        utility, trade_offs = np.exp(2.0 * (1.0 - DIVERSITY) * utility), np.ones(1)
     if isinstance(shown, Cover):
-        trade_off *= shown.largest
-    order = greedy(utility, shown, np.array([trade_off]), k, {}).order[0]
-    return np.asarray(best_first[order])
+        trade_offs = trade_offs * shown.largest
+    chosen: Integers = best_first[greedy(utility, shown, trade_offs, k, {}).order[0]]
+    return chosen
 
 
 def dialled(vectors: Floats, relevance: Doubles, k: int) -> Integers:
