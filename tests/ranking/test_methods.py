@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,16 +51,17 @@ def pool(seed: int, count: int, dimensions: int) -> tuple[Doubles, Doubles]:
     return vectors.astype(np.float64), relevance.astype(np.float64)
 
 
-def scores_of(vectors: Doubles, utility: Doubles) -> Scores:
-    nothing = np.zeros((len(utility), 0))
-    return Scores(utility, utility, vectors.astype(np.float32), nothing, nothing)
-
-
 def ours(
-    method: str, vectors: Doubles, utility: Doubles, trade_off: float, depth: int
+    method: str,
+    vectors: Doubles,
+    utility: Doubles,
+    trade_off: float,
+    depth: int,
+    precision: type[np.floating[Any]] = np.float32,
 ) -> list[int]:
-    depth = min(depth, len(utility))
-    shown = METHODS[method].of(scores_of(vectors, utility), depth, 1)
+    depth, nothing = min(depth, len(utility)), np.zeros((len(utility), 0))
+    scores = Scores(utility, utility, vectors.astype(precision), nothing, nothing)
+    shown = METHODS[method].of(scores, depth, 1)
     if isinstance(shown, Cover):
         trade_off *= shown.largest
     found: list[int] = greedy(utility, shown, np.array([trade_off]), depth, {}).order[0].tolist()
@@ -133,6 +135,30 @@ def test_dpp_is_the_greedy_map_of_the_paper_and_of_pyversity(
     if vectors.any(axis=1).all():  # pyversity takes every vector to have a length
         peer = pyversity.dpp(vectors, relevance, depth, diversity=weight)
         assert_the_same(found, peer.indices.tolist(), gain, 1e-4)
+
+
+@pytest.mark.parametrize("method", ["cover", "ssd", "dpp"])
+@cases
+@given(seed=SEEDS, shape=SHAPES, weight=WEIGHTS, depth=DEPTHS)
+def test_what_single_precision_blurs_is_exact_in_double(
+    method: str, seed: int, shape: tuple[int, int], weight: float, depth: int
+) -> None:
+    """The same code over vectors of doubles: roots of what is nearly nothing are right, too."""
+    vectors, relevance = pool(seed, *shape)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0.0)
+    utility, trade_off = relevance, weight / (1 - weight)
+    if method == "cover":
+        gain = textbook.cover(vectors, relevance, weight)
+    elif method == "ssd":
+        utility = standardised(relevance)
+        gain = textbook.ssd(vectors, utility, weight)
+    else:
+        quality = np.exp((1 - weight) * standardised(relevance))
+        utility, trade_off, gain = quality**2, 1.0, textbook.dpp(vectors, quality)
+        depth = min(depth, int(np.linalg.matrix_rank(vectors, tol=1e-2)))
+    found = ours(method, vectors, utility, trade_off, depth, np.float64)
+    assert_the_same(found, textbook.greedy(gain, len(relevance), depth), gain, EQUAL)
 
 
 @cases
