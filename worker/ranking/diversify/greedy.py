@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol, Self
 import numpy as np
 
 from worker.ranking.diversify.compiled import compiled
-from worker.ranking.diversify.limits import Limit, Limits, limits_of
+from worker.ranking.diversify.limits import NONE, Limit, Limits, limits_of
 from worker.ranking.diversify.slots import NO_SLOTS, Slots
 from worker.ranking.model import Doubles, Integers, Scores
 
@@ -84,19 +84,17 @@ def greedy(
     first, as far as what is left can keep them. `slots` are for advertisements.
     """
     runs, count = len(trade_offs), len(utility)
-    order, held = np.empty((2, runs, depth), dtype=np.int64)
+    order = np.empty((runs, depth), dtype=np.int64)
+    held = np.empty((runs, depth), dtype=np.int64)
     redundancy = np.empty((runs, depth))
     burden = np.empty(runs, dtype=np.int64)
     build(
         method,
-        limits_of(limits, count, depth, pinned),
-        np.ascontiguousarray(utility),
+        limits_of(limits, count, depth, pinned) if limits else NONE,
+        utility if utility.flags.c_contiguous else utility.copy(),
         trade_offs,
-        _pins(pinned),
-        slots.offers,
-        slots.places,
-        slots.page,
-        slots.most,
+        _pins(pinned) if pinned else NO_PINS,
+        *slots,
         order,
         redundancy,
         burden,
@@ -109,8 +107,6 @@ def greedy(
 
 def _pins(pinned: Mapping[int, int]) -> Integers:
     """The item of each place, -1 for none, up to the last that is pinned."""
-    if not pinned:
-        return NO_PINS
     pins = np.full(max(pinned) + 1, -1, dtype=np.int64)
     for place, item in pinned.items():
         pins[place] = item
