@@ -24,7 +24,6 @@ from worker.delivery import Delivery
 from worker.errors import BadSetting, WorkerFault
 from worker.events import HistoryEntry, RankedList
 from worker.ranking.bundled import Bundled
-from worker.ranking.diversify import warm
 from worker.ranking.join import Tables, remembers_nobody
 from worker.ranking.rerank import rerank
 from worker.scoring.ahead import Ahead
@@ -35,6 +34,7 @@ from worker.serving import Serving
 from worker.settings import Settings
 from worker.tables import Known, Reader, partition_counts
 from worker.telemetry import Telemetry
+from worker.warming import warm_first, warm_rest
 
 LOG = logging.getLogger(__name__)
 FAULT_STATUS = 70  # EX_SOFTWARE: restart me
@@ -114,9 +114,9 @@ class Worker:
         self._poller = ThreadPoolExecutor(max_workers=1, thread_name_prefix="live")
 
     async def serve(self) -> None:
-        """Probes first; then methods, model and tables; then the consumer group."""
+        """Probes first; then method, model and tables; then the consumer group."""
         await self._listen()
-        await asyncio.get_running_loop().run_in_executor(self._poller, warm)
+        cold = await asyncio.to_thread(warm_first, self._settings.method)
         await self._first_model()
         await self._reader.read_to_end()
         partitions = await _profile_partitions(self._settings)
@@ -134,6 +134,7 @@ class Worker:
             self._follow_alias(),
             self._watch_lag(),
             self._watch_app(),
+            *([asyncio.to_thread(warm_rest)] if cold else []),
         )
 
     async def stop(self) -> None:

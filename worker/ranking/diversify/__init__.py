@@ -148,16 +148,6 @@ def _mended(
     return pinned | exchanged(limits, np.array(order, dtype=np.int64), count, fixed, barred)
 
 
-def warm() -> None:
-    """Compile every method, or load what was compiled before: seconds, or less than one."""
-    bare = np.zeros((2, 0))
-    utility = np.array([0.6, 0.4])
-    scores = Scores(utility, utility, np.eye(2, dtype=np.float32), bare, bare)
-    crowded = [Limit("none", [0, 0], at_most=[0, 0])]  # that exchanges are asked, too
-    for method in METHODS:
-        diversify(scores, utility, method, 0.5, 2, limits=crowded)
-
-
 def _check(scores: Scores, utility: Doubles) -> None:
     """A number that is none would stand wherever comparisons with it happen to leave it."""
     given: dict[str, Doubles | Floats] = {
