@@ -17,36 +17,36 @@ from worker.ranking.diversify.cosines import cosine, cosines_for
 from worker.ranking.model import Doubles, Floats, Integers, Scores
 
 SPANNED: Final = 1e-6  # a squared residual below this is rounding: the item adds no direction
+SQUARED, SHORTER, FACTOR = 0, 1, 2  # columns of what is known of an item; FACTOR and all behind it
+
+
+def nothing_known(scores: Scores, depth: int) -> Doubles:
+    """Room for what is known of each item, [n, 2 + depth].
+
+    The squared residual (-1 where nothing was taken out yet), 1 / the residual of an item that is
+    shown, and the item's row of the Cholesky factor: a column a place.
+    """
+    return np.empty((len(scores.vectors), FACTOR + depth))
 
 
 @compiled_sum
-def along_earlier(factor: Doubles, item: int, shown: int, place: int) -> float:
-    """What the directions of the places below `place` say of the cosine of two items."""
+def along_earlier(known: Doubles, item: int, shown: int, place: int) -> float:
+    """What the directions of the places below `place` say of the inner product of two items."""
     total = 0.0
-    for earlier in range(place):
-        total += factor[item, earlier] * factor[shown, earlier]
+    for earlier in range(FACTOR, FACTOR + place):
+        total += known[item, earlier] * known[shown, earlier]
     return total
 
 
 @compiled
-def take_out(
-    along: float,
-    factor: Doubles,
-    squared: Doubles,
-    shorter: Doubles,
-    item: int,
-    shown: int,
-    place: int,
-) -> None:
+def take_out(along: float, known: Doubles, item: int, shown: int, place: int) -> None:
     """Take the direction that item `shown` added at `place` out of another item.
 
-    `along` is the inner product of the two. The factor is [n, depth], and `squared` [n] holds the
-    squared residual of each item as far as it has been told; `shorter` [n] is 1 / residual of those
-    that are shown.
+    `along` is the inner product of the two.
     """
-    along = (along - along_earlier(factor, item, shown, place)) * shorter[shown]
-    factor[item, place] = along
-    squared[item] = max(squared[item] - along * along, 0.0)
+    along = (along - along_earlier(known, item, shown, place)) * known[shown, SHORTER]
+    known[item, FACTOR + place] = along
+    known[item, SQUARED] = max(known[item, SQUARED] - along * along, 0.0)
 
 
 @compiled
@@ -74,35 +74,30 @@ class DPP(NamedTuple):
 
     vectors: Floats  # [n, d]
     cosines: Floats
-    factor: Doubles  # [n, depth]
-    squared: Doubles  # [n] the squared length of what is left; -1 where nothing was taken out yet
-    shorter: Doubles  # [n] 1 / the length of that, of those that are shown
+    known: Doubles  # [n, 2 + depth]
     weighs_relevance: bool = True
     falls: float = 0.0
     stepwise: bool = True
 
     @classmethod
     def of(cls, scores: Scores, depth: int, runs: int) -> DPP:
-        count = len(scores.vectors)
-        factor = np.empty((count, depth))
-        return cls(scores.vectors, cosines_for(scores, runs), factor, *np.empty((2, count)))
+        return cls(scores.vectors, cosines_for(scores, runs), nothing_known(scores, depth))
 
     def start(self) -> None:
-        self.squared[:] = -1.0
+        self.known[:, SQUARED] = -1.0
 
     def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
         """The share of the item's vector that the list spans already; 1 of no vector at all."""
-        vectors, cosines, factor, squared = self.vectors, self.cosines, self.factor, self.squared
-        if squared[item] < 0.0:
-            squared[item] = length(vectors, item)
+        vectors, known = self.vectors, self.known
+        if known[item, SQUARED] < 0.0:
+            known[item, SQUARED] = length(vectors, item)
         for place in range(since, until):
-            shown = order[place]
-            along = cosine(vectors, cosines, shown, item)
-            take_out(along, factor, squared, self.shorter, item, shown, place)
-        return float(1.0 - squared[item])
+            along = cosine(vectors, self.cosines, order[place], item)
+            take_out(along, known, item, order[place], place)
+        return float(1.0 - known[item, SQUARED])
 
     def show(self, item: int) -> None:
-        self.shorter[item] = shortening(self.squared[item])
+        self.known[item, SHORTER] = shortening(self.known[item, SQUARED])
 
 
 @compiled_class
@@ -116,32 +111,28 @@ class SSD(NamedTuple):
 
     vectors: Floats  # [n, d]
     cosines: Floats
-    factor: Doubles  # [n, depth]
-    squared: Doubles  # [n] the residual, squared; -1 where none was computed
-    shorter: Doubles  # [n] 1 / the length of that, of those that are shown
+    known: Doubles  # [n, 2 + depth]
     weighs_relevance: bool = False
     falls: float = 0.0
     stepwise: bool = True
 
     @classmethod
     def of(cls, scores: Scores, depth: int, runs: int) -> SSD:
-        count = len(scores.vectors)
-        factor = np.empty((count, depth))
-        return cls(scores.vectors, cosines_for(scores, runs), factor, *np.empty((2, count)))
+        return cls(scores.vectors, cosines_for(scores, runs), nothing_known(scores, depth))
 
     def start(self) -> None:
-        self.squared[:] = -1.0
+        self.known[:, SQUARED] = -1.0
 
     def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
         """How much shorter the item's residual is than an unshown unit vector's."""
-        vectors, cosines, factor, squared = self.vectors, self.cosines, self.factor, self.squared
-        if squared[item] < 0.0:
-            squared[item] = length(vectors, item) + 1.0
+        vectors, known = self.vectors, self.known
+        if known[item, SQUARED] < 0.0:
+            known[item, SQUARED] = length(vectors, item) + 1.0
         for place in range(since, until):
-            shown = order[place]
-            along = cosine(vectors, cosines, shown, item) + 1.0
-            take_out(along, factor, squared, self.shorter, item, shown, place)
-        return max(float(np.sqrt(2.0) - np.sqrt(squared[item])), 0.0)  # a length may round up
+            along = cosine(vectors, self.cosines, order[place], item) + 1.0
+            take_out(along, known, item, order[place], place)
+        residual = np.sqrt(known[item, SQUARED])
+        return max(float(np.sqrt(2.0) - residual), 0.0)  # a length may round up
 
     def show(self, item: int) -> None:
-        self.shorter[item] = shortening(self.squared[item])
+        self.known[item, SHORTER] = shortening(self.known[item, SQUARED])
