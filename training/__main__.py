@@ -148,6 +148,7 @@ def _add_evaluate(judge: argparse.ArgumentParser) -> None:
     judge.add_argument("--judgments", type=Path, nargs="+", default=[], help="JSONL with grades")
     judge.add_argument("--frontier", action="store_true", help="every dial, not only 0")
     judge.add_argument("--methods", type=_methods, default=list(METHODS), help=",".join(METHODS))
+    judge.add_argument("--peers", action="store_true", help="pyversity's methods beside ours")
     seed = _whole("--seed", SEEDS)
     judge.add_argument("--seed", type=seed, default=0, help="of the shuffles and the bootstrap")
     judge.add_argument("--markdown", action="store_true", help="tables (the default)")

@@ -22,13 +22,14 @@ from training import collect as collecting
 from training import config as configs
 from training import judgments, report
 from training.config import BadConfig, Config
-from training.evaluate import DIALS, Row
+from training.evaluate import DIALS, Row, nobody
 from training.evaluate import evaluate as judge
 from training.intake import Progress
 from training.judgments import SETS, GradedQuery, worth_measuring
 from training.logs import LogSettings
 from training.loop import Loop, given_up, only_one
 from training.past import import_past
+from training.peers import by_peers
 from training.reading import Snapshot
 from training.recording import visits_in, write_jsonl, write_logs
 from training.rounds import PINNED, Outcome, Pinned, Round, next_round, tidy
@@ -172,10 +173,11 @@ def evaluate(options: argparse.Namespace) -> int:
     sets = _measurable(options)
     model = Bundled(open_session(options.bundle, options.variant))
     results: dict[str, list[Row]] = {}
+    peers = by_peers if options.peers else nobody
     for name, queries in sets.items():
         say(f"{name}: judging {len(queries)} queries")
         dials = DIALS if options.frontier else DIALS[:1]
-        results[name] = judge(queries, model, options.methods, dials, options.seed)
+        results[name] = judge(queries, model, options.methods, dials, options.seed, peers)
     _show(options, model, sets, results)
     return 0
 

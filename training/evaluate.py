@@ -7,9 +7,9 @@ measured what their lists make of the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -113,19 +113,29 @@ class Row:
     catalogue: Spread | None = None
 
 
+Peers: TypeAlias = Callable[[Sequence[Judged], Model, Sequence[float]], Iterable[Run]]
+
+
+def nobody(_judged: Sequence[Judged], _model: Model, _dials: Sequence[float]) -> Iterable[Run]:
+    """No peers."""
+    return ()
+
+
 def evaluate(
     queries: Sequence[GradedQuery],
     model: Model,
     methods: Sequence[str] = tuple(METHODS),
     dials: Sequence[float] = DIALS,
     seed: int = 0,
+    peers: Peers = nobody,
 ) -> list[Row]:
-    """The baselines, then each method at each dial; changes are against dial 0."""
+    """The baselines, each method at each dial, then the peers; changes are against dial 0."""
     judged = judge(queries, model)
     reference = served(judged, model, methods[0], 0.0)
     runs = [
         *baselines(judged, seed),
         *(served(judged, model, method, dial) for method in methods for dial in dials),
+        *peers(judged, model, dials),
     ]
     everything = pools(queries)
     return [

@@ -17,7 +17,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,17 +25,14 @@ import msgspec
 import numpy as np
 
 from export.session import open_session
-from tests.benchmarks.diversify import PEERS
 from tests.benchmarks.measuring import commit, machine
 from tests.benchmarks.measuring import show as show_rows
 from training import report
-from training.evaluate import DEPTH, Judged, Run, judge, measured, served, summary
+from training.evaluate import Judged, Run, judge, served, summary
 from training.judgments import SETS, GradedQuery, read_set, worth_measuring
+from training.peers import PEERS, by_peers, named
 from worker.ranking.bundled import Bundled
-from worker.ranking.join import Dials, join
-from worker.ranking.judge import conclude, first_stage
-from worker.ranking.model import Doubles, Model, Scores
-from worker.ranking.rerank import needed, read
+from worker.ranking.model import Doubles, Model
 
 JUDGED: Final = ("chorus_icecat", "crowdflower")
 BOTH: Final = "both"
@@ -45,7 +42,6 @@ LOSS: Final = 0.02  # of nDCG, that may be given up
 RESAMPLES: Final = 2_000
 NDCG, ALPHA_NDCG = 0, 1  # columns of a run's values
 Family = Mapping[float, Doubles]  # dial -> [queries, 2]
-Method = Callable[..., Any]  # of the peer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,13 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         queries = worth_measuring(queries_of(name, options.data), SETS[name].fewest)
         print(f"{name}: {len(queries)} queries", file=sys.stderr, flush=True)
         judged = judge(queries, model)
-        runs = {**by_us(judged, model), **by_peer(judged, model)}
+        runs = by_us(judged, model)
+        for run in by_peers(judged, model, DIALS):
+            runs.setdefault(run.method, []).append(run)
         found[name] = {
             family: {run.dial or 0.0: run.values[:, :2] for run in each}
             for family, each in runs.items()
         }
         halves[name] = np.array([_half(query) for query in queries])
-        shown = [run for family in (OURS, *PEERS) for run in runs[_named(family)]]
+        shown = [run for family in (OURS, *map(named, PEERS)) for run in runs[family]]
         tables[name] = [summary(run, runs[OURS][0], 0) for run in shown]
     found[BOTH] = {
         family: {
@@ -104,29 +102,9 @@ def by_us(judged: Sequence[Judged], model: Model) -> dict[str, list[Run]]:
     return found
 
 
-def by_peer(judged: Sequence[Judged], model: Model) -> dict[str, list[Run]]:
-    """pyversity's methods on the same vectors and the same P(relevant)."""
-    scores = [scores_of(one.query, model) for one in judged]
-    return {
-        _named(name): [
-            measured(judged, _named(name), dial, [_order(*one, method, dial) for one in scores])
-            for dial in DIALS
-        ]
-        for name, method in PEERS.items()
-    }
-
-
-def scores_of(query: GradedQuery, model: Model) -> tuple[list[str], Scores]:
-    """The ids of a query's candidates, and what the worker's own road makes of them."""
-    search = join(query.event, query.tables, Dials(diversity=0.0))
-    readings = read(needed([search], model), model)
-    scores = conclude(search, first_stage(search, readings, model), readings, model)
-    return [entry.item.item_id for entry in search.entries], scores
-
-
 def compared(families: Mapping[str, Family], halves: Doubles) -> list[dict[str, Any]]:
     """A row a family: its chosen dials, what they give on the other half, and its hypervolume."""
-    peers = [name for name in families if name.startswith("pyversity")]
+    peers = [name for name in families if name.startswith(named(""))]
     best = _chosen({name: families[name] for name in peers}, halves)
     areas, resampled = _hypervolumes(families, len(halves))
     first = max(peers, key=lambda name: areas[name])
@@ -219,13 +197,6 @@ def _quantiles(value: float, resampled: Doubles) -> str:
     return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
-def _order(
-    ids: Sequence[str], scores: Scores, method: Callable[..., Any], dial: float
-) -> list[str]:
-    found = method(scores.vectors, scores.relevance, DEPTH, diversity=dial)
-    return [ids[index] for index in found.indices]
-
-
 def _without(one: Judged, fields: Sequence[str]) -> Judged:
     """The same labels, and candidates that do not carry these fields."""
     bare = tuple(
@@ -239,10 +210,6 @@ def _without(one: Judged, fields: Sequence[str]) -> Judged:
 
 def _half(query: GradedQuery) -> int:
     return hashlib.sha256(query.event.user_query.encode()).digest()[0] % 2
-
-
-def _named(family: str) -> str:
-    return f"pyversity {family}" if family in PEERS else family
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from training.dataset import LabelledList, graded
 from training.evaluate import DIALS, MEASURES, Row, evaluate, interval, judge, served
 from training.fairness import Pools, pools
 from training.judgments import GradedQuery
+from training.peers import PEERS, by_peers, named
 from training.report import as_json, curves, markdown
 from worker import codec
 from worker.events import HistoryEntry, Item
@@ -268,6 +270,28 @@ def test_without_frontier_only_dial_0_is_judged(
     assert main([*arguments, "--methods", "mmr"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[:2] for line in lines if line.startswith("| mmr")] == [["| mmr", "0"]]
+
+
+def test_peers_stand_below_ours_and_at_dial_0_order_as_we_do(zero_shot: Path) -> None:
+    model = Bundled(open_session(zero_shot))
+    rows = evaluate(QUERIES, model, ["mmr"], (0.0, 1.0), peers=by_peers)
+    ours, *theirs = [row for row in rows if row.dial == 0.0]
+    assert [row.method for row in theirs] == [named(method) for method in PEERS]
+    assert {row.values["ndcg"] for row in theirs} == {ours.values["ndcg"]}
+    shown = {row.method: row.values["ild"].mean for row in rows if row.dial == 1.0}
+    assert shown[named("dpp")] > ours.values["ild"].mean
+
+
+def test_without_the_peers_library_nothing_is_judged(
+    zero_shot: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyversity", None)
+    labels = str(write_labels(tmp_path / "labels.jsonl"))
+    assert main(["evaluate", "--peers", "--bundle", str(zero_shot), "--judgments", labels]) == 2
+    assert "pyversity" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["--judgments", "none.jsonl"], ["--data", "nowhere"]])
