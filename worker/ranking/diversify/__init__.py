@@ -14,8 +14,9 @@ from worker.ranking.diversify.coverage import Coverage
 from worker.ranking.diversify.dial import TRADE_OFFS, choose
 from worker.ranking.diversify.exchange import exchanged
 from worker.ranking.diversify.facets import Facets
-from worker.ranking.diversify.greedy import WON, Method, greedy
+from worker.ranking.diversify.greedy import WON, greedy
 from worker.ranking.diversify.limits import Limit, broken, counting
+from worker.ranking.diversify.method import Method
 from worker.ranking.diversify.mmr import MMR
 from worker.ranking.diversify.msd import MSD
 from worker.ranking.diversify.pm2 import PM2

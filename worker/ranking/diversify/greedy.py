@@ -14,47 +14,17 @@ nearly all items are looked at in one list or another: there each is told of eac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, Protocol, Self
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from worker.ranking.diversify.compiled import compiled
+from worker.ranking.diversify.items import BIDS, FREE, STANDS, Items, reach_of, tell, tell_all
 from worker.ranking.diversify.limits import NONE, Limit, Limits, limits_of
+from worker.ranking.diversify.method import Method
 from worker.ranking.diversify.slots import NO_SLOTS, Slots
-from worker.ranking.model import Doubles, Integers, Scores
+from worker.ranking.model import Doubles, Integers
 
-
-class Method(Protocol):
-    """How much each item repeats what a list already shows. A named tuple of arrays, compiled."""
-
-    @property
-    def weighs_relevance(self) -> bool:
-        """Whether what repeats is weighed by what it is worth."""
-
-    @property
-    def falls(self) -> float:
-        """The most that redundancy may fall with an item that is shown; if not at all, it is never
-        below 0."""
-
-    @property
-    def stepwise(self) -> bool:
-        """Whether it costs no more to tell an item of one place after the other."""
-
-    @classmethod
-    def of(cls, scores: Scores, depth: int, runs: int) -> Self:
-        """For `runs` lists of `depth` places, one after another."""
-
-    def start(self) -> None:
-        """A new list: nothing is shown yet."""
-
-    def redundancy(self, item: int, order: Integers, since: int, until: int) -> float:
-        """Of the item, after the places of `order` below `until`; those below `since` it knows."""
-
-    def show(self, item: int) -> None:
-        """The list now shows the item, which knows all that stood before it."""
-
-
-FREE, BIDS, STANDS = 1.0, 0.5, 0.0
 WON: Final = -2  # in the place of a limit: an advertisement won the slot
 NO_PINS: Final = np.empty(0, dtype=np.int64)
 
@@ -113,16 +83,6 @@ def _pins(pinned: Mapping[int, int]) -> Integers:
     return pins
 
 
-class Items(NamedTuple):
-    """What is known of each item while a list is built: [n]."""
-
-    utility: Doubles
-    weight: Doubles  # the trade-off, times utility where the method weighs relevance
-    repeats: Doubles  # its redundancy, as far as it was told
-    known: Integers  # of how many places it was told; -1: not even of none
-    free: Doubles  # FREE to stand anywhere, BIDS for a slot only, STANDS already
-
-
 @compiled
 def build(
     method: Method,
@@ -146,37 +106,20 @@ def build(
     `pins` holds the item of a place, or -1, up to the last that is pinned; `offers`, `slots`,
     `page` and `most` are those of Slots. `scratch` [3, n] and `known` [n] are room for Items.
     """
-    count = utility.size
     items = Items(utility, scratch[0], scratch[1], known, scratch[2])
     limited = limits.group.shape[1] > 0
     eager = method.stepwise and (trade_offs.size > 1 or limited)
     for run in range(trade_offs.size):
-        order, ordinary, shown = orders[run], count, 0  # ordinary ones; advertisements of a page
+        order, shown = orders[run], 0  # advertisements of a page
+        ordinary = begin(method, limits, items, trade_offs[run], offers, pins)
         burdens[run], held[run, :] = 0, -1
-        for item in range(count):
-            weight = utility[item] if method.weighs_relevance else 1.0
-            items.weight[item] = trade_offs[run] * weight
-            known[item], items.repeats[item], items.free[item] = -1, 0.0, FREE
-        for item in range(offers.size):
-            if offers[item] >= 0.0:
-                ordinary, items.free[item] = ordinary - 1, BIDS
-        for item in pins:
-            if item >= 0:
-                ordinary -= 1 if items.free[item] == FREE else 0
-                items.free[item] = STANDS
-        method.start()
-        limits.start()
         if eager:
             tell_all(method, items, order, 0)
         for place in range(order.size):
             if ordinary == 0:
-                for item in range(offers.size):
-                    items.free[item] = STANDS if items.free[item] == STANDS else FREE
+                release(items, offers)
             if place % page == 0:
-                shown = 0
-                for ahead in range(place, min(place + page, pins.size)):
-                    if pins[ahead] >= 0 and offers.size and offers[pins[ahead]] >= 0.0:
-                        shown += 1
+                shown = pinned_offers(offers, pins, place, page)
             chosen = pins[place] if place < pins.size else -1
             if chosen < 0:
                 limits.look_ahead(place)
@@ -198,6 +141,50 @@ def build(
             limits.take(chosen)
             if eager:
                 tell_all(method, items, order, place + 1)
+
+
+@compiled
+def begin(
+    method: Method,
+    limits: Limits,
+    items: Items,
+    trade_off: float,
+    offers: Doubles,
+    pins: Integers,
+) -> int:
+    """A new list: nothing is shown yet. Gives how many items neither bid nor are pinned."""
+    ordinary = items.utility.size
+    for item in range(items.utility.size):
+        weight = items.utility[item] if method.weighs_relevance else 1.0
+        items.weight[item] = trade_off * weight
+        items.known[item], items.repeats[item], items.free[item] = -1, 0.0, FREE
+    for item in range(offers.size):
+        if offers[item] >= 0.0:
+            ordinary, items.free[item] = ordinary - 1, BIDS
+    for item in pins:
+        if item >= 0:
+            ordinary -= 1 if items.free[item] == FREE else 0
+            items.free[item] = STANDS
+    method.start()
+    limits.start()
+    return ordinary
+
+
+@compiled
+def release(items: Items, offers: Doubles) -> None:
+    """Nothing but advertisements is left: now they may stand anywhere."""
+    for item in range(offers.size):
+        items.free[item] = STANDS if items.free[item] == STANDS else FREE
+
+
+@compiled
+def pinned_offers(offers: Doubles, pins: Integers, place: int, page: int) -> int:
+    """How many advertisements are pinned on the page that begins at a place."""
+    count = 0
+    for ahead in range(place, min(place + page, pins.size)):
+        if pins[ahead] >= 0 and offers.size and offers[pins[ahead]] >= 0.0:
+            count += 1
+    return count
 
 
 @compiled
@@ -260,28 +247,3 @@ def in_the_way(
         if reach > gain:
             gain, limit = reach, limits.heaviest(limits.burden(item, place) & ~burden)
     return limit
-
-
-@compiled
-def reach_of(method: Method, items: Items, item: int, place: int) -> float:
-    """The most that an item can gain at a place; exact where it was told of all places above."""
-    missed = place - items.known[item]
-    return float(
-        items.utility[item] - items.weight[item] * (items.repeats[item] - method.falls * missed)
-    )
-
-
-@compiled
-def tell(method: Method, items: Items, order: Integers, item: int, until: int) -> None:
-    """Tell an item of the places below `until`."""
-    since = max(items.known[item], 0)
-    items.repeats[item] = method.redundancy(item, order, since, until)
-    items.known[item] = until
-
-
-@compiled
-def tell_all(method: Method, items: Items, order: Integers, until: int) -> None:
-    """Tell every item that may still stand."""
-    for item in range(items.utility.size):
-        if items.free[item] != STANDS:
-            tell(method, items, order, item, until)
