@@ -1,4 +1,4 @@
-"""The command line of training: collect, run, loop, evaluate, simulate."""
+"""The command line of training: collect, run, loop, evaluate, simulate, warm-up."""
 
 from __future__ import annotations
 
@@ -114,6 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--jsonl", type=jsonl, help="a folder for JSONL, instead of the tables")
     simulate.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
     simulate.set_defaults(run=_command("simulate"))
+    warm = commands.add_parser("warm-up", help="an encoder that knows a catalogue, without labels")
+    warm.add_argument("config", type=Path, metavar="CONFIG.toml")
+    warm.add_argument("--catalogue", type=Path, help="its items; without it: those of the logs")
+    warm.add_argument("--out", type=_folder("--out"), required=True, help="the encoder's folder")
+    warm.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
+    warm.set_defaults(run=_command("warm_up"))
     return parser
 
 

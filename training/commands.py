@@ -149,6 +149,28 @@ def simulate(options: argparse.Namespace) -> int:
     return 0
 
 
+def warm_up(options: argparse.Namespace) -> int:
+    """An encoder that learned from a catalogue alone: a base model like the one it came from."""
+    from training import warm_up as warming  # torch
+
+    config = configs.read(options.config)
+    _refuse_full(options.out)
+    if options.catalogue:
+        items = _catalogue(options.catalogue, config)
+    else:
+        logs = config.logs.open()
+        items = logs.items(logs.snapshot())
+    base = config.model.base_folder
+    warming.warm_up(config.warm_up, base, list(items.values()), options.out, say)
+    _answer(options, {"base": str(options.out), "items": len(items)})
+    return 0
+
+
+def _refuse_full(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadConfig(f"{out}: exists and is not empty; nothing is overwritten")
+
+
 def _catalogue(path: Path, config: Config) -> dict[str, Item]:
     """The items of JSONL, or of parquet by the configuration's `past.catalogue_columns`."""
     if path.suffix == ".parquet":
@@ -199,8 +221,7 @@ def _run_judgments(options: argparse.Namespace) -> int:
 
     if options.out is None or not (options.judgments or options.data):
         raise BadConfig("run: expected CONFIG.toml, or --judgments FILE… --base … --out DIR")
-    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-        raise BadConfig(f"{options.out}: exists and is not empty; nothing is overwritten")
+    _refuse_full(options.out)
     work = options.out.parent / f".{options.out.name}.work"
     if options.config:
         config = msgspec.structs.replace(configs.read(options.config), work=str(work))

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from tests.benchmarks.measuring import finished
 from training.evaluate import RESAMPLES
 from worker.ranking.model import Doubles
 
@@ -33,14 +34,8 @@ class Cell(Struct, frozen=True, kw_only=True):
 
 
 def read_cells(path: Path) -> list[Cell]:
-    """The finished cells; a line that a killed run left unfinished is dropped."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith(b"\n")]
-    if whole != lines:
-        path.write_bytes(b"".join(whole))
-    return [msgspec.json.decode(line, type=Cell) for line in whole]
+    """The finished cells."""
+    return msgspec.convert(finished(path), list[Cell])
 
 
 def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:

@@ -62,3 +62,14 @@ def machine() -> str:
 
 def _text(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def finished(path: Path) -> list[dict[str, Any]]:
+    """The lines of JSON that were finished; one that a kill cut short is dropped, and made anew."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith(b"\n")]
+    if whole != lines:
+        path.write_bytes(b"".join(whole))
+    return [json.loads(line) for line in whole]

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import numpy as np
 
-from tests.benchmarks.measuring import commit, machine
+from tests.benchmarks.measuring import commit, finished, machine
 from tests.benchmarks.peer import TRAINED_ON
 from training import evaluate, pipeline, report, teach
 from training.assess import side
@@ -63,7 +63,7 @@ def main() -> None:
         if options.peer:
             found = json.loads((Path(options.peer.format(seed=seed)) / "scores.json").read_text())
             _keep(cells, seed, PEER, lambda: _peer(sets, base, found["scores"]))  # noqa: B023
-    _show(_read(cells), options.plot)
+    _show(finished(cells), options.plot)
 
 
 def _claim(options: argparse.Namespace) -> None:
@@ -146,7 +146,7 @@ def _train(data: Path) -> list[LabelledList]:
 
 def _keep(cells: Path, seed: int, order: str, make: Callable[[], Runs]) -> None:
     """All lines of an order's seed at once, where they are not there: a killed one leaves none."""
-    if any((cell["seed"], cell["order"]) == (seed, order) for cell in _read(cells)):
+    if any((cell["seed"], cell["order"]) == (seed, order) for cell in finished(cells)):
         return
     about = {"seed": seed, "commit": commit(), "machine": machine()}
     lines = [
@@ -163,15 +163,6 @@ def _keep(cells: Path, seed: int, order: str, make: Callable[[], Runs]) -> None:
     ]
     with cells.open("a") as stream:
         stream.write("".join(line + "\n" for line in lines))
-
-
-def _read(cells: Path) -> list[dict[str, Any]]:
-    """The finished lines; one that a kill cut short is dropped, and made anew."""
-    if not cells.exists():
-        return []
-    whole = [line for line in cells.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
-    cells.write_bytes(b"".join(whole))
-    return [json.loads(line) for line in whole]
 
 
 def _show(cells: Sequence[Mapping[str, Any]], plot: Path | None) -> None:

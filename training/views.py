@@ -1,0 +1,66 @@
+"""Texts that say the same of an item, which is what a bare catalogue teaches. Knows no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from export.bundle import Template
+from worker.events import Item
+from worker.ranking.text import category_text, item_text
+
+
+class WarmUpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an encoder learns from a catalogue alone."""
+
+    steps: Annotated[int, Meta(ge=1, description="of gradient descent")] = 300
+    pairs_per_step: Annotated[
+        int, Meta(ge=2, description="items in a step: each is told from all others")
+    ] = 64
+    learning_rate: Annotated[float, Meta(gt=0, description="of the encoder, at its highest")] = 2e-5
+    temperature: Annotated[
+        float, Meta(gt=0, description="cosines are divided by it; lower tells likes apart more")
+    ] = 0.05
+    max_tokens: Annotated[int, Meta(ge=8, description="a longer text is cut")] = 64
+    most_words: Annotated[
+        int, Meta(ge=1, description="words of a title that stand for a query, at the most")
+    ] = 4
+    keep: Annotated[
+        float,
+        Meta(ge=0, le=1, description="share of the base's weights in the result; 1 is the base"),
+    ] = 0.5
+    seed: Annotated[int, Meta(ge=0, lt=2**32, description="of all chance in it")] = 0
+
+
+def view(
+    item: Item, template: Template, chance: np.random.Generator, settings: WarmUpSettings
+) -> tuple[str, str]:
+    """Two texts that say the same of an item, by chance one of the ways in which it can be said."""
+    title = item_text(item, template)
+    others = [each for each in (item.category, item.description) if each and each.strip()]
+    kind = int(chance.integers(1 + len(others)))
+    if kind > 0 and others[kind - 1] is not item.category:
+        return category_text(others[kind - 1], template), title
+    if kind > 0:
+        named = (item.brand, item.category) if chance.random() < 0.5 else (item.category,)
+        return template.query(" ".join(each for each in named if each)), title
+    words = (item.title or "").split()
+    count = int(chance.integers(1, min(settings.most_words, len(words)) + 1))
+    first = sorted(chance.choice(len(words), size=count, replace=False).tolist())
+    return template.query(" ".join(words[place] for place in first)), title
+
+
+def steps(
+    items: Sequence[Item], settings: WarmUpSettings
+) -> Iterator[list[tuple[Item, np.random.Generator]]]:
+    """Items of each step, without end: all of the catalogue before one comes again."""
+    size, epoch = settings.pairs_per_step, 0
+    while True:
+        chance = np.random.default_rng((settings.seed, epoch))
+        order = chance.permutation(len(items))
+        for start in range(0, len(items) - size + 1, size):
+            yield [(items[index], chance) for index in order[start : start + size]]
+        epoch += 1
