@@ -55,7 +55,7 @@ class Trained(Struct, frozen=True, kw_only=True):
     @property
     def last_losses(self) -> dict[str, float]:
         """The newest of each part that has a mean: the whole, and its objectives."""
-        parts = ("loss", "relevance", "diversity", "category")
+        parts = ("loss", "relevance", "diversity", "category", "adversarial")
         steps = [one for one in self.losses if "loss" in one]
         return {name: steps[-1][name] for name in parts if steps and name in steps[-1]}
 

@@ -27,6 +27,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from training.attacks import attacked
 from training.batches import Batch, Steps
 from training.checkpoints import BEST, PART, best_step, checkpoints, save_whole
 from training.losses import least_loss, mean, relevance_loss
@@ -91,8 +92,9 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
 
         Raises TrainingFailed where it is not finite.
         """
-        reading: Reading = model(inputs)
-        total, parts = losses(inputs, reading, self.recipe)
+        total, parts = attacked(
+            model, inputs, lambda reading: losses(inputs, reading, self.recipe), self.recipe
+        )
         if not torch.isfinite(total):
             raise TrainingFailed(
                 f"the loss of step {self.state.global_step + 1} is {total.item()}: expected a "

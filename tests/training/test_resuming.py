@@ -20,7 +20,7 @@ from training.fine_tune import Trained
 from training.trainer import TrainingFailed
 
 ROOT = Path(__file__).parents[2]
-RUNS = {
+RUNS: dict[str, dict[str, Any]] = {
     "bce": {},
     "listnet, summed, with dropout of fields": {
         "loss": "listnet",
@@ -40,6 +40,12 @@ RUNS = {
         "diversity_weight": 0.5,
         "patience": 2,
         "epochs": 3,
+    },
+    "freelb": {"attack": {"kind": "freelb"}},
+    "listnet, smart, frozen": {
+        "loss": "listnet",
+        "tuning": "frozen",
+        "attack": {"kind": "smart", "steps": 1},
     },
 }
 CHILD = """
