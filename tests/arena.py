@@ -11,7 +11,7 @@ from export.build import Order, build
 from export.registry import Registry
 from tests.export.models import SMALL, save_base
 
-WIDTH = 512  # of the slow one's layers; the other's have 32
+WIDTH = 256  # of the slow one's layers; the other's have 32
 
 
 def make(folder: Path) -> Path:

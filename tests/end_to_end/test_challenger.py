@@ -49,7 +49,7 @@ def test_a_slow_challenger_is_caught_taken_back_and_explained(arena: Path, tmp_p
     async def main() -> Stage:
         async with stage(arena, tmp_path, len(events), TRIAL) as made:
             await said(tmp_path, f"trying {slow}")
-            await made.play(events[:COUNT], 40.0)
+            await made.play(events[:COUNT], 25.0)
             await said(tmp_path, "was taken back")
             await made.settle()
             await made.play(events[COUNT:], 100.0)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,12 +109,7 @@ def searches(count: int, size: int = 6) -> list[JoinedSearch]:
 
 def timeless(ranked: RankedList) -> bytes:
     """What of a list is the same whenever it is made."""
-    return codec.encode(
-        RankedList(
-            **{name: getattr(ranked, name) for name in ranked.__struct_fields__}
-            | {"timestamp": None, "timing_ms": TimingMs()}
-        )
-    )
+    return codec.encode(msgspec.structs.replace(ranked, timestamp=None, timing_ms=TimingMs()))
 
 
 def test_micro_batches_of_both_arms_mix_no_two_models_in_a_list() -> None:
@@ -235,6 +231,73 @@ def test_a_challenger_that_becomes_the_champion_is_tried_no_more() -> None:
     scene.champion = Named("challenger")
     assert scene.arms.challenger(asked[0]) is None
     assert scene.value("challenger_info", model="challenger") == 0
+
+
+def test_poison_for_both_models_is_no_fault_of_the_challenger() -> None:
+    class Poisoned(Named):
+        def score(self, batch: TokenBatch) -> Encoded:
+            if self.tokenize(("poison",))[0][0] in batch.input_ids:
+                raise RuntimeError("a graph that cannot take this")
+            return super().score(batch)
+
+    scene = Scene(Poisoned("challenger"), share=0.5)
+    scene.champion = Poisoned("champion")
+    asked = [
+        joined(
+            random_search(
+                1, 2, query_id=f"q{n}", user_id=f"u{n}", user_query="a" if n % 3 else "poison"
+            )
+        )
+        for n in range(900)
+    ]
+    answers = scene.one_by_one(asked)
+    assert [answer.degraded for answer in answers] == [n % 3 == 0 for n in range(900)]
+    assert scene.trial.taken_back == []
+
+
+def test_a_challenger_whose_lists_are_not_clicked_is_taken_back() -> None:
+    now = 0.0
+    trial, telemetry = OnTrial(Named("challenger")), Telemetry()
+    dials, champion = Settings(challenger="challenger", challenger_share=0.5), Named("champion")
+    arms = Arms(lambda: champion, trial, dials, telemetry, lambda: now)
+    (made,) = rerank(searches(1), champion)
+    for number in range(2_000):
+        now += 1.0
+        search = joined(random_search(1, 2, query_id=f"q{number}", user_id=f"u{number}"))
+        model = "champion" if arms.challenger(search) is None else "challenger"
+        arms.answered(search, msgspec.structs.replace(made, model=model))
+        if model == "champion" and number % 3 == 0:
+            arms.behaved(Behaviour(action_name="click", query_id=f"q{number}"))
+        arms.behaved(Behaviour(action_name="impression", query_id=f"q{number}"))
+    assert trial.taken_back == ["challenger"]
+    assert telemetry.registry.get_sample_value(
+        "prismrank_challengers_taken_back_total", {"guard": "unclicked"}
+    )
+
+
+def test_a_challenger_that_serves_is_read_ahead_a_text_at_a_time() -> None:
+    challenger, texts = Named("challenger"), [["a hat", "a cap"], ["a coat"]]
+    dials = Settings(challenger="challenger", challenger_share=0.5)
+    scene = Scene(challenger, share=0.5)
+    arms = Arms(
+        lambda: scene.champion,
+        scene.trial,
+        dials,
+        scene.telemetry,
+        time.monotonic,
+        lambda _: texts.pop(0) if texts else (),
+    )
+
+    async def here(work: Callable[[], object]) -> object:
+        return work()
+
+    async def main() -> list[int]:
+        found = []
+        while await arms.spare(here):
+            found.append(challenger.read)
+        return found
+
+    assert asyncio.run(main()) == [1, 2, 3]
 
 
 def test_behaviour_before_any_trial_is_nobodys() -> None:

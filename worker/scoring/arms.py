@@ -62,6 +62,7 @@ class Trial:
     watch: Watch
     outcomes: Outcomes = field(default_factory=Outcomes)
     sampled: deque[Shadow] = field(default_factory=deque)
+    ahead: deque[str] = field(default_factory=deque)  # texts that the challenger is to read
     running: tuple[Shadow, Steps] | None = None  # the one that is scored, and what is left of it
 
     def model(self, arm: Arm) -> Model:
@@ -104,13 +105,13 @@ class Arms:
         trial.watch.timed(arm, texts, pairs, seconds)
         self._judge(trial)
 
-    def failed(self, model: Model, search: JoinedSearch) -> None:
-        """A challenger could not score a search; the champion is to make its list."""
-        query_id = search.event.query_id
-        LOG.exception("the challenger failed; the champion answers", extra={"query_id": query_id})
+    def failed(self, model: Model, instead: RankedList) -> None:
+        """A challenger could not score a search; the list that the champion made instead."""
         trial = self._trial()
-        if trial is not None and model is trial.challenger:
-            self._telemetry.arm_errors.labels("challenger").inc()
+        if trial is None or model is not trial.challenger:
+            return
+        self._telemetry.arm_errors.labels("challenger").inc()
+        if not instead.degraded:  # else no model can score it, and `answered` counts it
             trial.watch.answered("challenger", failed=True)
             self._judge(trial)
 
@@ -148,10 +149,12 @@ class Arms:
         if trial.running is not None:
             await self._step(trial, *trial.running, off_loop)
             return True
-        if not self._settings.challenger_share or not (wanted := self._ahead(trial.challenger)):
-            return False
-        await off_loop(partial(read, wanted, trial.challenger))
-        return True
+        if self._settings.challenger_share and not trial.ahead:
+            trial.ahead.extend(self._ahead(trial.challenger))
+        if trial.ahead:
+            await off_loop(partial(read, (trial.ahead.popleft(),), trial.challenger))
+            return True
+        return False
 
     async def _step(self, trial: Trial, shadow: Shadow, steps: Steps, off_loop: OffLoop) -> None:
         try:

@@ -39,10 +39,11 @@ class Challenger(Live):
 
     def poll(self) -> bool:
         """As the live model's, but that whatever goes wrong ends the trial, and not the worker."""
+        self._asked = ""
         try:
             return super().poll()
         except Exception as error:
-            self._refuse("refused", self._asked, error)
+            self._refuse("refused" if self._asked else "unreachable", self._asked, error)
             self.take_back(self._asked)
             return False
 

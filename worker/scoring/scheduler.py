@@ -146,12 +146,14 @@ class Scheduler:
         try:
             (ranked,) = await loop.run_in_executor(self._executor, self._score, alone, model)
         except Exception as error:
+            extra = {"query_id": waiting.search.event.query_id}
             if on_trial:
-                self._arms.failed(model, waiting.search)
-                return await self._alone(waiting, self._model(), on_trial=False)
+                LOG.exception("the challenger failed; the champion is asked", extra=extra)
+                ranked = await self._alone(waiting, self._model(), on_trial=False)
+                self._arms.failed(model, ranked)
+                return ranked
             self._failed_in_a_row += 1
-            query_id = waiting.search.event.query_id
-            LOG.exception("scoring failed; answered degraded", extra={"query_id": query_id})
+            LOG.exception("scoring failed; answered degraded", extra=extra)
             if self._failed_in_a_row >= self._settings.model_failures:
                 raise WorkerFault(
                     f"scoring failed for {self._failed_in_a_row} events in a row: {error}"

@@ -175,8 +175,8 @@ def _share(ranked: RankedList, members: set[str]) -> float:
 
 
 def _size(count: int) -> int:
-    """Of about equal size: within a fifth."""
-    return round(4.0 * math.log2(1.0 + count))
+    """Equal for counts that differ by less than a fifth from their middle."""
+    return round(2.0 * math.log2(1.0 + count))
 
 
 def _slow(ours: float, theirs: float) -> str:
