@@ -54,6 +54,14 @@ def registry(minilm_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry of small random bundles: `live` names a quick one, `slow` another."""
+    from tests import arena
+
+    return arena.make(tmp_path_factory.mktemp("arena"))
+
+
+@pytest.fixture(scope="session")
 def data() -> Path:
     """The labelled data; tests that need it are skipped where it is absent."""
     folder = Path(os.environ.get("PRISMRANK_DATA", ROOT.parent / "shared" / "data"))

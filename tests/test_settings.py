@@ -15,6 +15,11 @@ BAD = [
     ({"PRISMRANK_COLOUR": "red"}, "PRISMRANK_COLOUR: no such setting"),
     ({"PRISMRANK_HTTP_HOST": "0.0.0.0"}, "PRISMRANK_HTTP_TOKEN: expected a token"),
     ({"PRISMRANK_PROFILES": "yes"}, "PRISMRANK_PROFILES"),
+    ({"PRISMRANK_CHALLENGER": "live"}, "PRISMRANK_CHALLENGER: expected another alias than"),
+    ({"PRISMRANK_CHALLENGER": "../x"}, "PRISMRANK_CHALLENGER: expected an alias: lower-case"),
+    ({"PRISMRANK_CHALLENGER_SHARE": "1.5"}, r"PRISMRANK_CHALLENGER_SHARE: expected `float` <= 1"),
+    ({"PRISMRANK_CHALLENGER_GROUP": "brand"}, "PRISMRANK_CHALLENGER_GROUP: expected field=value"),
+    ({"PRISMRANK_CHALLENGER_GROUP": "colour=red"}, "one of category, brand, seller, group_id, att"),
 ]
 
 
@@ -40,6 +45,13 @@ def test_settings_are_read_from_text() -> None:
     )
     assert (found.diversity, found.deadline_ms, found.reply_topics) == (0.5, 150.0, ("a", "b"))
     assert found.topic("ranked-lists") == "de.ranked-lists"
+
+
+def test_the_group_that_a_challenger_must_not_hide_is_read_from_text() -> None:
+    group = read({"PRISMRANK_CHALLENGER_GROUP": "attributes.size=small=s"}).watched_group
+    assert group is not None
+    assert (group.field, group.value) == ("attributes.size", "small=s")
+    assert Settings().watched_group is None
 
 
 def test_what_a_list_needs_of_the_settings_is_in_its_dials() -> None:

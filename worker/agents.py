@@ -18,7 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from worker import codec
 from worker.delivery import Delivery, Headers, Record
 from worker.errors import WorkerFault
-from worker.events import HistoryEntry, Profile
+from worker.events import Behaviour, HistoryEntry, Profile
 from worker.ranking import profiles
 from worker.serving import behaviour_of
 from worker.settings import Settings
@@ -112,10 +112,15 @@ def serve_searches(
 
 
 def remember_behaviour(
-    app: faust.App, settings: Settings, delivery: Delivery, partitions: int
+    app: faust.App,
+    settings: Settings,
+    delivery: Delivery,
+    partitions: int,
+    behaved: Callable[[Behaviour], None],
 ) -> Callable[[str], tuple[HistoryEntry, ...]]:
     """The agent of `behaviour-events`, which folds profiles; gives what is remembered of a user.
 
+    `behaved` hears of each that names its user, perhaps more than once.
     Folding is idempotent, so a redelivered behaviour changes nothing.
     """
     topic = app.topic(settings.topic("behaviour-events"), **RAW)
@@ -143,6 +148,7 @@ def remember_behaviour(
         if (found := behaviour_of(record, settings)) is None:
             return
         user, behaviour = found
+        behaved(behaviour)
         before = profile(user.encode())
         after = profiles.fold(before, behaviour)
         if after is before:

@@ -27,6 +27,8 @@ from worker.ranking.bundled import Bundled
 from worker.ranking.join import Tables, remembers_nobody
 from worker.ranking.rerank import rerank
 from worker.scoring.ahead import Ahead
+from worker.scoring.arms import Arms, Nobody
+from worker.scoring.challenger import Challenger
 from worker.scoring.live import Live, open_model
 from worker.scoring.overlap import Overlap
 from worker.scoring.scheduler import Scheduler
@@ -83,7 +85,11 @@ class Worker:
         self._settings = settings
         self._telemetry = Telemetry()
         try:
-            self._live = Live(settings, self._took, self._telemetry.batch_tokens.observe)
+            tell = self._telemetry.batch_tokens.observe
+            self._live = Live(settings, self._took, tell)
+            self._challenger = (
+                Challenger(settings, self._live, self._tried, tell) if settings.challenger else None
+            )
         except RegistryError as error:
             raise BadSetting(f"PRISMRANK_REGISTRY: {error}") from error
         self._known = Known(settings)
@@ -96,9 +102,23 @@ class Worker:
             crash,
             time.monotonic,
         )
-        ahead = Ahead(self._known.items, settings.cached_vectors)
+        ahead = functools.partial(Ahead, self._known.items, settings.cached_vectors)
+        self._arms = Arms(
+            self._model,
+            self._challenger or Nobody(),
+            settings,
+            self._telemetry,
+            time.monotonic,
+            ahead(),
+        )
         self._scheduler = Scheduler(
-            self._model, Overlap(), settings, self._telemetry, time.monotonic, ahead
+            self._model,
+            Overlap(),
+            settings,
+            self._telemetry,
+            time.monotonic,
+            ahead(),
+            self._arms,
         )
         self._history: Callable[[str], tuple[HistoryEntry, ...]] = remembers_nobody
         self._serving = Serving(
@@ -124,7 +144,7 @@ class Worker:
         agents.serve_searches(self._app, self._settings, self._delivery, self._serving.search)
         if partitions:
             self._history = agents.remember_behaviour(
-                self._app, self._settings, self._delivery, partitions
+                self._app, self._settings, self._delivery, partitions, self._arms.behaved
             )
         await self._app.start()
         LOG.info("consuming %s", self._settings.topic("search-events"))
@@ -132,6 +152,7 @@ class Worker:
             self._scheduler.run(),
             self._reader.follow(),
             self._follow_alias(),
+            self._follow_challenger(),
             self._watch_lag(),
             self._watch_app(),
             *([asyncio.to_thread(warm_rest)] if cold else []),
@@ -178,6 +199,15 @@ class Worker:
             await asyncio.sleep(self._settings.poll_seconds)
             await self._poll()
 
+    async def _follow_challenger(self) -> None:
+        """In a thread of its own: whatever a challenger does, the live model is followed."""
+        if self._challenger is None:
+            return
+        poller = ThreadPoolExecutor(max_workers=1, thread_name_prefix="challenger")
+        while True:
+            await asyncio.get_running_loop().run_in_executor(poller, self._challenger.poll)
+            await asyncio.sleep(self._settings.poll_seconds)
+
     async def _poll(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._poller, self._live.poll)
 
@@ -201,6 +231,9 @@ class Worker:
         if result == "swapped":
             self._telemetry.model_info.clear()
             self._telemetry.model_info.labels(digest, device, variant).set(1)
+
+    def _tried(self, result: str, _digest: str, _device: str, _variant: str) -> None:
+        self._telemetry.challenger_swaps.labels(result).inc()
 
     def _is_live(self) -> str | None:
         stalled = self._delivery.ledger.stalled_seconds()

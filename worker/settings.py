@@ -12,8 +12,10 @@ from typing import Annotated, Final, Literal, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from export.registry import ALIAS
 from worker.codec import Limits
 from worker.errors import BadSetting
+from worker.policies import TEXTS, Group
 from worker.ranking.diversify import METHODS
 from worker.ranking.join import Dials
 from worker.ranking.model import TokenBudget
@@ -32,6 +34,22 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ".prismrank/registry"
     )
     alias: Annotated[str, Meta(description="alias of the bundle that is served")] = "live"
+    challenger: Annotated[
+        str, Meta(description="alias of a bundle that is tried beside the live one; empty: none")
+    ] = ""
+    challenger_share: Annotated[
+        float, Meta(ge=0, le=1, description="share of users whose lists the challenger makes")
+    ] = 0.0
+    challenger_shadow: Annotated[
+        float,
+        Meta(ge=0, le=1, description="share of the other searches that it scores too, silently"),
+    ] = 0.0
+    challenger_group: Annotated[
+        str,
+        Meta(
+            description="field=value of items that must keep their first places in its silent lists"
+        ),
+    ] = ""
     variant: Annotated[str, Meta(description="precision of the graphs: fp32, fp16 or int8")] = (
         "fp32"
     )
@@ -133,6 +151,22 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise BadSetting(_message("method", "one of " + ", ".join(METHODS), self.method))
         if self.http_host not in LOOPBACK and not self.http_token:
             raise BadSetting(_message("http_token", f"a token, for {self.http_host} is open", ""))
+        self._check_challenger()
+
+    def _check_challenger(self) -> None:
+        if self.challenger and not ALIAS.fullmatch(self.challenger):
+            expected = "an alias: lower-case letters, digits, - and _"
+            raise BadSetting(_message("challenger", expected, self.challenger))
+        if self.challenger == self.alias:
+            expected = "another alias than PRISMRANK_ALIAS"
+            raise BadSetting(_message("challenger", expected, self.challenger))
+        group = self.watched_group
+        kind, _, name = group.field.partition(".") if group else ("", "", "")
+        if group and not (
+            group.value and (group.field in TEXTS or (kind == "attributes" and name))
+        ):
+            expected = f"field=value, the field one of {', '.join(TEXTS)}, attributes.NAME"
+            raise BadSetting(_message("challenger_group", expected, self.challenger_group))
 
     @property
     def limits(self) -> Limits:
@@ -153,6 +187,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             pair_candidates=self.pair_candidates,
             explore=self.explore,
         )
+
+    @property
+    def watched_group(self) -> Group | None:
+        """The items that must keep their first places while a challenger is tried."""
+        field, _, value = self.challenger_group.partition("=")
+        return Group(field=field, value=value) if field else None
 
     @property
     def budget(self) -> TokenBudget:

@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 TOKENS: Final = (64, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
 SHARES: Final = (0.0, 0.25, 0.5, 0.75, 0.999, 1.0)
+TENTHS: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+RATIOS: Final = (0.25, 0.5, 0.75, 0.9, 1.1, 1.3, 2.0, 4.0, 8.0, 16.0)
 LOG_FIELDS: Final = ("query_id", "topic", "partition", "offset", "error", "path", "model", "reason")
 
 
@@ -54,6 +56,27 @@ class Telemetry:
         self.model_info = gauge(
             "model_info", "1 for the bundle in use", "model", "device", "variant"
         )
+
+        self.arm_lists = counter("arm_lists", "lists of a trial by whose user it was", "arm")
+        self.arm_degraded = counter("arm_degraded", "those of them in the fallback order", "arm")
+        self.arm_errors = counter("arm_errors", "searches that the arm's model failed on", "arm")
+        self.arm_score_seconds = histogram(
+            "arm_score_seconds", "time of scoring a micro-batch while a trial runs", SECONDS, "arm"
+        )
+        self.shadow_overlap = histogram(
+            "shadow_overlap", "share of the first 10 items that both models put there", TENTHS
+        )
+        self.shadow_slowdown = histogram(
+            "shadow_slowdown", "the challenger's time over the champion's for one text", RATIOS
+        )
+        self.shadow_dropped = counter("shadow_dropped", "sampled searches left out, being busy")
+        self.challenger_swaps = counter(
+            "challenger_swaps", "challengers taken up or refused", "result"
+        )
+        self.challengers_taken_back = counter(
+            "challengers_taken_back", "challengers stopped by a guard", "guard"
+        )
+        self.challenger_info = gauge("challenger_info", "1 for the bundle on trial", "model")
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"prismrank_{name}", meaning, labels, registry=self.registry)

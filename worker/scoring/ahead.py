@@ -16,6 +16,11 @@ from worker.ranking.text import item_text
 AT_ONCE = 8  # texts: an event that arrives meanwhile waits for no more than these
 
 
+def nothing_ahead(_model: Model) -> Sequence[str]:
+    """Nothing is known of what will be asked for."""
+    return ()
+
+
 class Ahead:
     """Goes through the catalogue once for each model, and again when it has grown."""
 

@@ -47,6 +47,8 @@ def warm_up(model: Model) -> None:
 class Live:
     """The model in use. `model` is read once a micro-batch, so no list mixes two."""
 
+    said = "serving"
+
     def __init__(
         self,
         settings: Settings,
@@ -63,7 +65,7 @@ class Live:
         """Look at the alias; take up a bundle that is new. True where the model changed."""
         wanted = None
         try:
-            wanted = self._registry.resolve(self._settings.alias)
+            wanted = self._wanted()
             current = self.model.digest if self.model else None
             if wanted is None or wanted in (current, self._refused):
                 return False
@@ -81,9 +83,12 @@ class Live:
             self._refuse("unreachable", "", error)
             return False
         self._refused = None
-        LOG.info("serving %s on %s", wanted, session.device, extra={"model": wanted})
+        LOG.info("%s %s on %s", self.said, wanted, session.device, extra={"model": wanted})
         self._took("swapped", wanted, session.device, session.variant)
         return True
+
+    def _wanted(self) -> str | None:
+        return self._registry.resolve(self._settings.alias)
 
     def _refuse(self, result: str, digest: str, error: Exception) -> None:
         kept = self.model.digest if self.model else "none"
