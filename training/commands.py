@@ -30,15 +30,15 @@ from training.logs import LogSettings
 from training.loop import Loop, given_up, only_one
 from training.past import import_past
 from training.peers import by_peers
-from training.reading import Snapshot
 from training.recording import visits_in, write_jsonl, write_logs
-from training.rounds import PINNED, Outcome, Pinned, Round, next_round, tidy
+from training.rounds import Outcome, Round, next_round, tidy
 from training.shown import read_catalogue
 from training.simulate import Source, ranker
 from training.simulate import simulate as visits
 from training.teach import ModelSettings
 from training.telemetry import Telemetry
 from training.visitors import Graded, Shopping, read_items
+from training.watch import Watch, learned_from
 from worker.events import Item
 from worker.ranking.bundled import Bundled
 from worker.ranking.join import Dials
@@ -105,6 +105,7 @@ def loop(options: argparse.Namespace) -> int:
         rounds,
         partial(_one_round, config),
         partial(fresh_lists, config, telemetry),
+        Watch(config, telemetry),
         Registry(config.registry.url),
         config.registry.alias,
         telemetry,
@@ -121,9 +122,7 @@ def fresh_lists(config: Config, telemetry: Telemetry, last: Outcome | None) -> i
         telemetry.rows.labels(table).set(added.rows)
     if last is None:
         return counts["lists"].rows - counts["lists"].errors
-    path = Path(config.work) / "rounds" / f"{last.number:04d}" / PINNED
-    pinned = msgspec.json.decode(path.read_bytes(), type=Pinned)
-    return logs.since("lists", msgspec.convert(pinned.snapshot, Snapshot))
+    return logs.since("lists", learned_from(config, last))
 
 
 def simulate(options: argparse.Namespace) -> int:

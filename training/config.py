@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from training.collect import CollectSettings
 from training.debias import DebiasSettings
+from training.drift import DriftSettings
 from training.examination import ExaminationSettings
 from training.gate import GateSettings
 from training.impressions import LabelSettings
@@ -80,6 +81,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gate: GateSettings = GateSettings()
     registry: RegistrySettings = RegistrySettings()
     loop: LoopSettings = LoopSettings()
+    drift: DriftSettings = DriftSettings()
     simulate: SimulateSettings = SimulateSettings()
     warm_up: WarmUpSettings = WarmUpSettings()
 

@@ -87,7 +87,7 @@ class Logs:
         """{partition: next offset} of every partition that was claimed."""
         handle = self.open(table)
         found: dict[int, int] = {}
-        while handle and (version := _progress(handle, (topic, len(found)))) is not None:
+        while handle and (version := progress(handle, (topic, len(found)))) is not None:
             found[len(found)] = version
         return found
 
@@ -98,7 +98,7 @@ class Logs:
         """
 
         def attempt(handle: DeltaTable) -> None:
-            fresh = {p: start for p, start in starts.items() if _progress(handle, p) is None}
+            fresh = {p: start for p, start in starts.items() if progress(handle, p) is None}
             if fresh:
                 _write(handle, SCHEMA.empty_table(), {_app(p): at for p, at in fresh.items()})
 
@@ -132,7 +132,7 @@ class Logs:
         """
 
         def attempt(handle: DeltaTable) -> Added:
-            passed = [one for one in records if one.offset < (_progress(handle, one.place) or 0)]
+            passed = [one for one in records if one.offset < (progress(handle, one.place) or 0)]
             absent = reading.absent(handle.to_pyarrow_dataset(), passed)
             apps = sorted({f"replay:{_app(one.place)}" for one in absent})
             rows = arrow(table, absent)
@@ -194,7 +194,7 @@ class Logs:
         with self.translated(table):
             if handle := self.open(table):
                 dataset = handle.to_pyarrow_dataset()
-                return reading.count_from(dataset, lambda at: (then and _progress(then, at)) or 0)
+                return reading.count_from(dataset, lambda at: (then and progress(then, at)) or 0)
         return 0
 
     def open(self, table: str, version: int | None = None) -> DeltaTable | None:
@@ -267,13 +267,13 @@ def _app(place: Place) -> str:
     return f"{place[0]}/{place[1]}"
 
 
-def _progress(handle: DeltaTable, place: Place) -> int | None:
+def progress(handle: DeltaTable, place: Place) -> int | None:
     """The next offset that a table wants of a place; None where it was never claimed."""
     return handle.transaction_version(_app(place))
 
 
 def _wanted(handle: DeltaTable, place: Place, span: Span) -> int:
-    wanted = _progress(handle, place)
+    wanted = progress(handle, place)
     if wanted is None or wanted < span.start:
         raise BadLogs(
             f"{handle.table_uri}: {_app(place)} was read from offset {span.start}, expected"

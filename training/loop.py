@@ -1,4 +1,4 @@
-"""`python -m training loop`: a round on a schedule, or when enough is new; one at a time.
+"""`python -m training loop`: a round on a schedule, when enough is new or has changed.
 
 Killed at any point it goes on with the round that was open: see `training.rounds`. What makes a
 round impossible is logged and counted, whatever it is, and the next turn begins with what is then
@@ -71,14 +71,16 @@ class Loop:
         rounds: Path,
         one_round: Callable[[], Outcome],
         fresh_lists: Callable[[Outcome | None], int],
+        drifted: Callable[[Outcome, datetime], str | None],
         registry: Registry,
         alias: str,
         telemetry: Telemetry,
         stop: threading.Event,
     ) -> None:
-        """`one_round` begins a round, or goes on with the one that is open."""
+        """`one_round` begins a round, or goes on with the one that is open; `drifted` says what
+        changed since the last one, where that is to begin another."""
         self._settings, self._rounds, self._stop = settings, rounds, stop
-        self._one_round, self._fresh_lists = one_round, fresh_lists
+        self._one_round, self._fresh_lists, self._drifted = one_round, fresh_lists, drifted
         self._registry, self._alias, self._telemetry = registry, alias, telemetry
 
     def run(self, most: int | None = None) -> int:
@@ -116,6 +118,8 @@ class Loop:
         ended = last.outcome() if last else None
         if last is None or ended is not None:
             why = due(self._settings, ended, self._fresh_lists(ended), now)
+            if why is None and ended is not None:
+                why = self._drifted(ended, now)
             if why is None:
                 return False
             LOG.info("a round is due: %s", why)

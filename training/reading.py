@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate, islice
 from typing import Annotated, Any, Final, TypeVar
 
 import pyarrow as pa
@@ -74,7 +75,7 @@ def newest_items(dataset: ds.Dataset) -> dict[str, Item]:
     """
     newest: dict[tuple[str, Place], tuple[int, datetime, bytes | None]] = {}
     columns = ["item_id", "topic", "partition", "offset", "timestamp", "value"]
-    for row in _rows(dataset, columns, _valid()):
+    for row in rows_of(dataset, columns, _valid()):
         key = (row["item_id"], (row["topic"], row["partition"]))
         if key not in newest or row["offset"] > newest[key][0]:
             newest[key] = (row["offset"], row["timestamp"], row["value"])
@@ -122,6 +123,11 @@ def count(dataset: ds.Dataset) -> tuple[int, int]:
 
 def count_from(dataset: ds.Dataset, start: Callable[[Place], int]) -> int:
     """How many rows without an `error` there are from `start` of their place on."""
+    return int(dataset.count_rows(filter=from_places(dataset, start)))
+
+
+def from_places(dataset: ds.Dataset, start: Callable[[Place], int]) -> Any:
+    """The condition of rows without an `error` from `start` of their place on."""
     places: set[Place] = set()
     for batch in dataset.to_batches(columns=["topic", "partition"]):
         own = pa.table(batch).group_by(batch.schema.names).aggregate([])
@@ -130,7 +136,25 @@ def count_from(dataset: ds.Dataset, start: Callable[[Place], int]) -> int:
     for topic, partition in places:
         at = (ds.field("topic") == topic) & (ds.field("partition") == partition)
         wanted |= (ds.field("offset") >= start((topic, partition))) & at
-    return int(dataset.count_rows(filter=_valid() & wanted))
+    return _valid() & wanted
+
+
+def outermost(
+    dataset: ds.Dataset, wanted: Any, columns: Sequence[str], count: int, *, newest: bool
+) -> Iterator[dict[str, Any]]:
+    """Up to `count` of the rows that are `wanted`, the newest or the oldest, in no order.
+
+    They are of whole minutes, as many as `count` allows; of a first minute that holds more, some.
+    """
+    counted = _minutes(dataset, wanted)
+    ordered = sorted(counted, reverse=newest)
+    rows = accumulate(counted[minute] for minute in ordered)
+    last = max(1, sum(each <= count for each in rows))
+    if not ordered:
+        return
+    limit = ordered[:last][-1]
+    within = between(limit) if newest else between(until=limit + MINUTE)
+    yield from islice(rows_of(dataset, columns, wanted & within), count)
 
 
 def rows_in_order(
@@ -140,7 +164,7 @@ def rows_in_order(
     slice_rows: int = SLICE_ROWS,
 ) -> Iterator[tuple[bytes, datetime]]:
     """(value, time of its record) of the rows without an `error`, as `events` gives them."""
-    wanted = _wanted(since, until)
+    wanted = between(since, until)
     for within in _slices(dataset, wanted, slice_rows):
         rows = dataset.to_table(columns=[*KEY, "timestamp", "value"], filter=wanted & within)
         sorted_rows = rows.sort_by(ORDER).select(["value", "timestamp"])
@@ -150,17 +174,22 @@ def rows_in_order(
 
 def _slices(dataset: ds.Dataset, wanted: Any, slice_rows: int) -> Iterator[Any]:
     """Conditions, in order, that each hold for up to `slice_rows` rows."""
-    counted: Counter[datetime] = Counter()
-    for batch in dataset.to_batches(columns=["at"], filter=wanted):
-        minutes = pc.value_counts(pc.floor_temporal(batch["at"], unit="minute"))
-        for minute in minutes.to_pylist():
-            counted[minute["values"]] += minute["counts"]
-    for first, last, rows in _together(counted, slice_rows):
+    for first, last, rows in _together(_minutes(dataset, wanted), slice_rows):
         within = (ds.field("at") >= _time(first)) & (ds.field("at") < _time(last))
         if rows <= slice_rows:
             yield within
         else:
             yield from _parts(dataset, wanted & within, slice_rows)
+
+
+def _minutes(dataset: ds.Dataset, wanted: Any) -> Counter[datetime]:
+    """How many rows each minute has."""
+    counted: Counter[datetime] = Counter()
+    for batch in dataset.to_batches(columns=["at"], filter=wanted):
+        minutes = pc.value_counts(pc.floor_temporal(batch["at"], unit="minute"))
+        for minute in minutes.to_pylist():
+            counted[minute["values"]] += minute["counts"]
+    return counted
 
 
 def _together(
@@ -197,8 +226,10 @@ def _from(key: dict[str, Any], names: Sequence[str] = ()) -> Any:
     return (ds.field(name) > value) | ((ds.field(name) == value) & _from(key, rest))
 
 
-def _rows(dataset: ds.Dataset, columns: list[str], wanted: Any) -> Iterator[dict[str, Any]]:
-    for batch in dataset.to_batches(columns=columns, filter=wanted, batch_size=1_000):
+def rows_of(dataset: ds.Dataset, columns: Sequence[str], wanted: Any) -> Iterator[dict[str, Any]]:
+    """Rows in no order, a batch in memory at once."""
+    read = {"batch_size": 1_000, "batch_readahead": 1, "fragment_readahead": 1}
+    for batch in dataset.to_batches(columns=list(columns), filter=wanted, **read):
         yield from batch.to_pylist()
 
 
@@ -206,7 +237,8 @@ def _valid() -> Any:
     return ~ds.field("error").is_valid()
 
 
-def _wanted(since: datetime | None, until: datetime | None) -> Any:
+def between(since: datetime | None = None, until: datetime | None = None) -> Any:
+    """The condition of rows without an `error` with since <= time < until."""
     condition = _valid()
     if since is not None:
         condition &= ds.field("at") >= _time(since)

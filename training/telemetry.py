@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from training.drift import TESTS, Finding
 from training.gate import Check
 from training.rounds import Outcome
 
@@ -26,6 +28,10 @@ class Telemetry:
         )
         self.quality = self._gauge("quality", "of the last round's trial", "measure", "on", "side")
         self.change = self._gauge("change", "challenger minus champion", "measure", "on", "bound")
+        self.drift = self._gauge(
+            "drift", "change of a share since the last round's data; NaN where too few lists", "of"
+        )
+        self.drift_called = self._gauge("drift_called", "whether it is more than chance", "of")
         self.promoted = self._gauge("promoted", "whether the last round's model was promoted")
         self.ended = self._gauge("ended_timestamp_seconds", "when the last round ended")
         self.live_age = self._gauge("live_age_seconds", "since the live model was promoted")
@@ -40,6 +46,14 @@ class Telemetry:
             self.counts.labels(name).set(value)
         for check in outcome.decision.checks:
             self._tell_check(check)
+
+    def drifted(self, findings: Sequence[Finding]) -> None:
+        """What a look for a drift came to."""
+        found = {one.of: one for one in findings}
+        for of in TESTS:
+            one = found.get(of)
+            self.drift.labels(of).set(float("nan") if one is None else one.effect)
+            self.drift_called.labels(of).set(one is not None and one.called)
 
     def age(self, promoted_at: datetime | None, now: datetime) -> None:
         """How long the live model has served; NaN while nothing is live."""

@@ -81,6 +81,7 @@ def loop(
     fresh: int = 100,
     settings: LoopSettings = SETTINGS,
     stop: threading.Event | None = None,
+    changed: str | None = None,
 ) -> Loop:
     registry = Registry(tmp_path / "registry")
     return Loop(
@@ -88,6 +89,7 @@ def loop(
         tmp_path / "rounds",
         rounds,
         lambda _last: fresh,
+        lambda _last, _now: changed,
         registry,
         "live",
         telemetry,
@@ -103,6 +105,19 @@ def test_rounds_follow_one_another_while_enough_is_new(tmp_path: Path) -> None:
     assert value("prismrank_training_rounds_total", {"decision": "refused"}) == 3
     assert value("prismrank_training_loss", {"objective": "loss"}) == 0.5
     assert value("prismrank_training_ended_timestamp_seconds") == NOW.timestamp()
+
+
+def test_what_has_changed_begins_a_round_and_the_log_says_what(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds, never = Rounds(tmp_path / "rounds"), LoopSettings(every_seconds=1e9, look_seconds=0.001)
+    with caplog.at_level(logging.INFO):
+        first = loop(tmp_path, rounds, Telemetry(), fresh=1, settings=never, changed="queries did")
+        assert first.run(most=2) == 2
+    assert [each.args for each in caplog.records if each.msg == "a round is due: %s"] == [
+        ("there was no round yet",),
+        ("queries did",),
+    ]
 
 
 @pytest.mark.parametrize(
