@@ -1,4 +1,4 @@
-"""The command line of training: collect, run, loop, evaluate, explain, simulate."""
+"""The command line of training: collect, run, loop, evaluate, explain, tune, simulate."""
 
 from __future__ import annotations
 
@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("collect", help="Kafka, or a shop's past, into the log tables")
     )
     _add_run(commands.add_parser("run", help="one round: from the logs, or from human labels"))
+    _add_tune(commands.add_parser("tune", help="a search over recipes, by human labels"))
     loop = commands.add_parser("loop", help="a round on a schedule, or when enough is new")
     loop.add_argument("config", type=Path, metavar="CONFIG.toml")
     rounds = _whole("--rounds", range(1, 2**31))
@@ -184,6 +185,20 @@ def _add_explain(explain: argparse.ArgumentParser) -> None:
     explain.add_argument("--markdown", action="store_true", help="tables (the default)")
     explain.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
     explain.set_defaults(run=_explain)
+
+
+def _add_tune(tune: argparse.ArgumentParser) -> None:
+    tune.add_argument("config", type=Path, metavar="CONFIG.toml")
+    tune.add_argument("--judgments", type=Path, nargs="+", default=[], help="JSONL with grades")
+    tune.add_argument(
+        "--data", type=Path, help="the folder of the labelled sets: their train parts"
+    )
+    tune.add_argument("--sets", type=names, default=["home_depot", "crowdflower"])
+    trials = _whole("--trials", range(1, 2**31))
+    tune.add_argument("--trials", type=trials, default=30, help="in all, those of before included")
+    tune.add_argument("--seed", type=_whole("--seed", SEEDS), help="of all chance")
+    tune.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
+    tune.set_defaults(run=_command("tune"))
 
 
 if __name__ == "__main__":

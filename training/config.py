@@ -19,6 +19,7 @@ from training.loop import LoopSettings
 from training.recipe import Recipe
 from training.shown import PastSettings
 from training.simulate import SimulateSettings
+from training.space import TuneSettings
 from training.teach import ModelSettings
 from worker.errors import PrismrankError
 from worker.ranking.diversify import METHODS
@@ -80,6 +81,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     registry: RegistrySettings = RegistrySettings()
     loop: LoopSettings = LoopSettings()
     simulate: SimulateSettings = SimulateSettings()
+    tune: TuneSettings = TuneSettings()
 
     def __post_init__(self) -> None:
         if self.model.history and self.debias.rows == "query":
