@@ -1,4 +1,4 @@
-"""The command line of training: collect, run, loop, evaluate, simulate, warm-up."""
+"""The command line of training: each command, with what it takes."""
 
 from __future__ import annotations
 
@@ -93,14 +93,22 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
     return run
 
 
+def _explain(options: argparse.Namespace) -> int:
+    from training.explain import explain  # the graphs' runtime: as above
+
+    return explain(options)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Prismrank's training.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_evaluate(commands.add_parser("evaluate", help="what a bundle's lists are worth to people"))
+    _add_explain(commands.add_parser("explain", help="why an item is as relevant as it is"))
     _add_collect(
         commands.add_parser("collect", help="Kafka, or a shop's past, into the log tables")
     )
     _add_run(commands.add_parser("run", help="one round: from the logs, or from human labels"))
+    _add_tune(commands.add_parser("tune", help="a search over recipes, by human labels"))
     loop = commands.add_parser("loop", help="a round on a schedule, or when enough is new")
     loop.add_argument("config", type=Path, metavar="CONFIG.toml")
     rounds = _whole("--rounds", range(1, 2**31))
@@ -161,6 +169,43 @@ def _add_evaluate(judge: argparse.ArgumentParser) -> None:
     judge.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
     judge.add_argument("--plot", type=_picture, help="write the curves to this PNG")
     judge.set_defaults(run=_command("evaluate"))
+
+
+def _add_explain(explain: argparse.ArgumentParser) -> None:
+    explain.add_argument("--bundle", type=Path, required=True, help="the folder of the bundle")
+    explain.add_argument("--variant", default="fp32", help="which of its graphs")
+    explain.add_argument("--data", type=Path, help="the folder of the labelled sets")
+    explain.add_argument("--sets", type=names, default=list(SETS), help=",".join(SETS))
+    explain.add_argument("--split", choices=("train", "dev", "all"), help="default: the set's own")
+    explain.add_argument("--judgments", type=Path, nargs="+", default=[], help="or JSONL")
+    explain.add_argument("--catalogue", type=Path, help="items of the events on stdin, as JSONL")
+    explain.add_argument("--query-id", help="only of this query")
+    explain.add_argument("--item-id", help="only this item")
+    pairs = _whole("--pairs", range(1, 2**31))
+    explain.add_argument("--pairs", type=pairs, default=40, help="at most so many, drawn evenly")
+    calls = _whole("--evaluations", range(2, 2**20))
+    explain.add_argument(
+        "--evaluations", type=calls, default=256, help="of a game; more is exacter"
+    )
+    seed = _whole("--seed", SEEDS)
+    explain.add_argument("--seed", type=seed, default=0, help="of all chance")
+    explain.add_argument("--markdown", action="store_true", help="tables (the default)")
+    explain.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
+    explain.set_defaults(run=_explain)
+
+
+def _add_tune(tune: argparse.ArgumentParser) -> None:
+    tune.add_argument("config", type=Path, metavar="CONFIG.toml")
+    tune.add_argument("--judgments", type=Path, nargs="+", default=[], help="JSONL with grades")
+    tune.add_argument(
+        "--data", type=Path, help="the folder of the labelled sets: their train parts"
+    )
+    tune.add_argument("--sets", type=names, default=["home_depot", "crowdflower"])
+    trials = _whole("--trials", range(1, 2**31))
+    tune.add_argument("--trials", type=trials, default=30, help="in all, those of before included")
+    tune.add_argument("--seed", type=_whole("--seed", SEEDS), help="of all chance")
+    tune.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
+    tune.set_defaults(run=_command("tune"))
 
 
 if __name__ == "__main__":

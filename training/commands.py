@@ -229,13 +229,37 @@ def _run_judgments(options: argparse.Namespace) -> int:
         config = Config(work=str(work), model=ModelSettings(base=options.base), logs=unused)
     else:
         raise BadConfig("run --judgments: expected --base FOLDER_OR_ID, or a CONFIG.toml")
-    queries = [each for path in options.judgments for each in judgments.read_jsonl(path)]
-    for name in options.sets if options.data else ():
-        queries += judgments.read_set(name, options.data, "train")
+    queries = _labels(options)
     with given_up(Round(work)):
         digest = pipeline.run_judgments(_seeded(config, options.seed), queries, options.out, say)
     _answer(options, {"digest": digest, "bundle": str(options.out)})
     return 0
+
+
+def tune(options: argparse.Namespace) -> int:
+    """A search over recipes; the Pareto set as a table, a plot and configurations."""
+    from training import pareto, search  # torch, optuna
+
+    config = _seeded(configs.read(options.config), options.seed)
+    queries = _labels(options)
+    if not queries:
+        raise BadConfig("tune: expected --judgments FILE… or --data DIR, with some query")
+    trials = search.search(config, queries, options.trials, say)
+    folder = Path(config.work) / search.STUDY
+    best = pareto.write(trials, config, folder)
+    if options.json:
+        print(json.dumps({"folder": str(folder), **pareto.as_json(trials, best)}))
+    else:
+        print((folder / pareto.TABLE).read_text(), end="")
+    return 0
+
+
+def _labels(options: argparse.Namespace) -> list[GradedQuery]:
+    """The human labels to learn from."""
+    queries = [each for path in options.judgments for each in judgments.read_jsonl(path)]
+    for name in options.sets if options.data else ():
+        queries += judgments.read_set(name, options.data, "train")
+    return queries
 
 
 def _seeded(config: Config, seed: int | None) -> Config:

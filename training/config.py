@@ -20,6 +20,7 @@ from training.loop import LoopSettings
 from training.recipe import Recipe
 from training.shown import PastSettings
 from training.simulate import SimulateSettings
+from training.space import TuneSettings
 from training.teach import ModelSettings
 from training.views import WarmUpSettings
 from worker.errors import PrismrankError
@@ -84,6 +85,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     drift: DriftSettings = DriftSettings()
     simulate: SimulateSettings = SimulateSettings()
     warm_up: WarmUpSettings = WarmUpSettings()
+    tune: TuneSettings = TuneSettings()
 
     def __post_init__(self) -> None:
         if self.model.history and self.debias.rows == "query":

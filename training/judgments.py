@@ -11,7 +11,7 @@ worker does with what its catalogue does not know.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -139,6 +139,16 @@ def read_jsonl(path: Path) -> list[GradedQuery]:
         except BadMessage as error:
             raise BadJudgments(f"{path}:{number}: {error}") from error
     return _with_past(queries)
+
+
+def read_events(name: str, lines: Iterable[bytes]) -> Iterator[SearchEvent]:
+    """The search events of JSONL, graded or not; raises BadJudgments that names the line."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield codec.decode_search_event(line, LIMITS)
+            except BadMessage as error:
+                raise BadJudgments(f"{name}:{number}: {error}") from error
 
 
 def read_set(name: str, data: Path, split: str | None = None) -> list[GradedQuery]:

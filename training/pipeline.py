@@ -122,11 +122,7 @@ def run_judgments(config: Config, queries: Sequence[GradedQuery], out: Path, say
     both = hashlib.sha256(f"{config.digest} {digest(queries)}".encode()).hexdigest()
     now = datetime.now(UTC)
     begun(work, both, lambda: Pinned(number=0, began=now, champion=None, config=both, snapshot={}))
-    lists = labelled(queries)
-    rest, judged = split_by_query(lists, config.judge.kept, "judged ")
-    learn, kept = split_by_query(rest, config.judge.kept)
-    counts = {"queries": len(lists), "learned": len(learn), "kept": len(kept)}
-    lesson = Lesson(learn, kept, {"dev": worth_measuring(map(graded, judged))}, counts)
+    lesson = lesson_of(config, queries)
     base = side(zero_shot(config, say))
     sealed = learned(config, work, lesson, Bench(base, base, config), None, say)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -135,6 +131,15 @@ def run_judgments(config: Config, queries: Sequence[GradedQuery], out: Path, say
     sealed.rename(out)
     shutil.rmtree(work.folder)
     return bundle.digest(out)
+
+
+def lesson_of(config: Config, queries: Sequence[GradedQuery]) -> Lesson:
+    """Human labels as `run_judgments` shares them out."""
+    lists = labelled(queries)
+    rest, judged = split_by_query(lists, config.judge.kept, "judged ")
+    learn, kept = split_by_query(rest, config.judge.kept)
+    counts = {"queries": len(lists), "learned": len(learn), "kept": len(kept)}
+    return Lesson(learn, kept, {"dev": worth_measuring(map(graded, judged))}, counts)
 
 
 def learned(
