@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 Loss: TypeAlias = Literal["bce", "listnet", "lambda"]
 Combine: TypeAlias = Literal["sum", "chebyshev", "pareto"]
 Tuning: TypeAlias = Literal["full", "frozen", "lora"]
+Distillation: TypeAlias = Literal["margin_mse", "kl"]
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
