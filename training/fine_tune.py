@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import torch
 from msgspec import Struct
+from safetensors.torch import load_file
 from transformers import PreTrainedModel, set_seed
 
 from export.bundle import Template
@@ -26,8 +27,18 @@ from export.tokenizer import PairTokenizer
 from export.trained import Trained as Exportable
 from export.trained import read_trained
 from training import tuning
+from training.average import interpolate
 from training.batches import Steps, judging
-from training.checkpoints import BEST, PART, best_step, checkpoints, history, load_weights
+from training.checkpoints import (
+    BEST,
+    FIRST,
+    PART,
+    best_step,
+    checkpoints,
+    history,
+    load_weights,
+    save_whole,
+)
 from training.dataset import LabelledList
 from training.model import RankingModel
 from training.offset import begin_as_cosine, cosine_says
@@ -137,6 +148,8 @@ def _trained(
             begin_as_cosine(model.pair_model, steps)
     else:
         model = RankingModel(exportable.pair_model, exportable.head, cosine_says(learnt))
+    if recipe.interpolate < 1.0 and not last:
+        save_whole(model.pair_model, out / FIRST)
     tuning.prepare(trunk, recipe)
     optimizer = tuning.optimiser(trunk, model.pair_model.head, model.category_head, recipe)
     trainer = RankingTrainer(
@@ -164,6 +177,8 @@ def _run(trainer: RankingTrainer, last: Path | None, out: Path, say: Say) -> lis
         entries = trainer.state.log_history
     if recipe.patience is not None and (out / BEST).is_file():
         load_weights(trainer.model, out / BEST)
+    elif trainer.average is not None:
+        trainer.model.load_state_dict(trainer.kept.state_dict())
     return entries
 
 
@@ -179,6 +194,8 @@ def _written(
     part = out / (MODEL + PART)
     shutil.rmtree(part, ignore_errors=True)
     model.to("cpu")
+    if run.recipe.interpolate < 1.0:
+        interpolate(model.pair_model, load_file(out / FIRST), run.recipe.interpolate)
     exportable.save(part)
     shutil.rmtree(out / MODEL, ignore_errors=True)
     part.rename(out / MODEL)
@@ -191,7 +208,7 @@ def _written(
         losses=tuple({name: one[name] for name in one if name != "seconds"} for one in entries),
     )
     _write(out / RESULT, result)
-    for each in (*checkpoints(out), out / BEST):
+    for each in (*checkpoints(out), out / BEST, out / FIRST):
         shutil.rmtree(each) if each.is_dir() else each.unlink(missing_ok=True)
     return result
 

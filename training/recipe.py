@@ -81,6 +81,25 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(gt=0, description="a longer gradient is scaled down to this length")
     ] = 1.0
 
+    average: Annotated[
+        float,
+        Meta(
+            ge=0,
+            lt=1,
+            description="decay of a moving average of the weights over the steps, which is judged "
+            "and kept in their place; 0: none",
+        ),
+    ] = 0.0
+    interpolate: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="share of what was learned in the weights that are kept, after all else; "
+            "the rest is of those that it began with",
+        ),
+    ] = 1.0
+
     epochs: Annotated[int, Meta(ge=1, description="how often every list is seen")] = 1
     max_steps: Annotated[
         Annotated[int, Meta(ge=1)] | None,

@@ -20,7 +20,7 @@ from training.fine_tune import Trained
 from training.trainer import TrainingFailed
 
 ROOT = Path(__file__).parents[2]
-RUNS = {
+RUNS: dict[str, dict[str, Any]] = {
     "bce": {},
     "listnet, summed, with dropout of fields": {
         "loss": "listnet",
@@ -38,6 +38,14 @@ RUNS = {
         "tuning": "lora",
         "combine": "chebyshev",
         "diversity_weight": 0.5,
+        "patience": 2,
+        "epochs": 3,
+    },
+    "averaged": {"average": 0.8},
+    "lora, averaged, stopping early, half of the way": {
+        "tuning": "lora",
+        "average": 0.5,
+        "interpolate": 0.5,
         "patience": 2,
         "epochs": 3,
     },
