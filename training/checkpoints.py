@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 PART: Final = ".part"  # what is being written; never read
 BEST: Final = "best.safetensors"
 FIRST: Final = "first.safetensors"  # what the pair model began with, to go back towards
+TAUGHT: Final = "taught.npy"  # what a teacher said of the lists
 AVERAGE: Final = "average.safetensors"  # in a checkpoint
 STATE: Final = "trainer_state.json"
 

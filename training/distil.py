@@ -15,16 +15,15 @@ import torch
 from torch import Tensor
 
 from training.losses import mean
-from training.recipe import Distillation
+from training.recipe import Teacher
 
 
-def distilled(
-    kind: Distillation, logits: Tensor, taught: Tensor, there: Tensor, temperature: float
-) -> Tensor:
-    """The loss named `kind`; `temperature` is kl's."""
-    if kind == "margin_mse":
+def distilled(teacher: Teacher, logits: Tensor, taught: Tensor, rows: Tensor) -> Tensor:
+    """The loss that `teacher` names; of `rows` [b, n] those of padding are below 0."""
+    there = (rows >= 0).to(logits.dtype)
+    if teacher.loss == "margin_mse":
         return margin_mse(logits, taught, there)
-    return kl(logits, taught, there, temperature)
+    return kl(logits, taught, there, teacher.temperature)
 
 
 def margin_mse(logits: Tensor, taught: Tensor, there: Tensor) -> Tensor:

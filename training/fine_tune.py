@@ -33,6 +33,7 @@ from training.checkpoints import (
     BEST,
     FIRST,
     PART,
+    TAUGHT,
     best_step,
     checkpoints,
     history,
@@ -45,9 +46,10 @@ from training.offset import begin_as_cosine, cosine_says
 from training.progress import Curves, Progress, Say
 from training.recipe import Recipe
 from training.sheets import Sheet, Words, digest, tokenised
+from training.teachers import find_teacher, taught
 from training.trainer import RankingTrainer, TrainingFailed, judged
 from training.tuning import BadRecipe
-from worker.ranking.model import Vector
+from worker.ranking.model import Model, Vector
 
 MODEL: Final = "model"  # the folder that export reads
 RESULT: Final = "fine_tune.json"
@@ -66,7 +68,7 @@ class Trained(Struct, frozen=True, kw_only=True):
     @property
     def last_losses(self) -> dict[str, float]:
         """The newest of each part that has a mean: the whole, and its objectives."""
-        parts = ("loss", "relevance", "diversity", "category")
+        parts = ("loss", "relevance", "distilled", "diversity", "category")
         steps = [one for one in self.losses if "loss" in one]
         return {name: steps[-1][name] for name in parts if steps and name in steps[-1]}
 
@@ -80,6 +82,7 @@ class Run:
     train: str  # sha256 of the lists
     dev: str
     categories: tuple[str, ...]
+    teacher: str  # sha256 of it; empty where nobody teaches
 
 
 def fine_tune(
@@ -93,15 +96,17 @@ def fine_tune(
     say: Say,
     pair_template: Template | None = None,
     start: Path | None = None,
+    champion: Model | None = None,
 ) -> Trained:
     """Train on `train`, watch `dev`, and write `out`/model, which `export.trained` reads.
 
     `vectors` are the base encoder's, by the text of every item; `categories` those that the head
     learns (none: no head). `pair_template` says how a pair is written (default: what the base
-    needs); `start` is a folder of an earlier training to go on from. `out` also holds checkpoints
-    and `tensorboard`, and belongs to these arguments: TrainingFailed where it was begun with
-    others, where nothing can be learned from `train`, or where the loss is no number; BadRecipe
-    where the recipe does not fit the base; BundleError where the base cannot be loaded.
+    needs); `start` is a folder of an earlier training to go on from; `champion` what serves, should
+    the recipe let it teach. `out` also holds checkpoints and `tensorboard`, and belongs to these
+    arguments: TrainingFailed where it was begun with others, where nothing can be learned from
+    `train`, or where the loss is no number; BadRecipe where the recipe does not fit the base, or
+    its teacher is none; BundleError where either cannot be loaded.
     """
     with _threads(recipe.threads):
         set_seed(recipe.seed)
@@ -120,10 +125,14 @@ def fine_tune(
             raise TrainingFailed("no list has a query and a grade that counts: nothing to learn")
         if recipe.patience is not None and not watched:
             raise TrainingFailed("patience is set, and there are no dev lists to be patient with")
-        run = Run(recipe, source.weights_sha256, digest(learnt), digest(watched), categories)
+        teacher = find_teacher(recipe, source, words.pair_template, champion)
+        data = (source.weights_sha256, digest(learnt), digest(watched))
+        run = Run(recipe, *data, categories, teacher.sha256 if teacher else "")
         _claim(out, run)
         if (out / RESULT).is_file():
             return msgspec.json.decode((out / RESULT).read_bytes(), type=Trained)
+        if teacher is not None:
+            learnt = taught(teacher, learnt, out / TAUGHT, say)
         return _trained(run, exportable, learnt, watched, words, out, say, fresh=start is None)
 
 
@@ -208,7 +217,7 @@ def _written(
         losses=tuple({name: one[name] for name in one if name != "seconds"} for one in entries),
     )
     _write(out / RESULT, result)
-    for each in (*checkpoints(out), out / BEST, out / FIRST):
+    for each in (*checkpoints(out), out / BEST, out / FIRST, out / TAUGHT):
         shutil.rmtree(each) if each.is_dir() else each.unlink(missing_ok=True)
     return result
 
@@ -231,14 +240,10 @@ def _loaded(
         torch.nn.init.zeros_(pair_model.head.bias)
     head = None
     if categories:
-        head = torch.nn.Linear(_dimensions(pair_model), len(categories))
+        head = torch.nn.Linear(pair_model.trunk.config.hidden_size, len(categories))
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
     return Exportable(pair_model, head, categories)
-
-
-def _dimensions(pair_model: PairModel) -> int:
-    return int(pair_model.trunk.config.hidden_size)
 
 
 def _pooling(recipe: Recipe, source: Source, trunk: PreTrainedModel) -> PairPooling:

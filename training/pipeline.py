@@ -149,7 +149,8 @@ def learned(
     """The sealed bundle of a lesson: teach, judge, decide, seal."""
 
     def seal(folder: Path) -> None:
-        challenger = taught(config, one, lesson, bench.base.model, parent, say)
+        models = (bench.base.model, bench.champion.model)
+        challenger = taught(config, one, lesson, models[0], parent, say, models[1])
         assessment = assess(challenger, bench, lesson.sets, say, extra)
         decision = decide(assessment.checks, config.gate)
         say(decision.reason)
@@ -167,9 +168,16 @@ def learned(
 
 
 def taught(
-    config: Config, one: Round, lesson: Lesson, base: Model, parent: str | None, say: Say
+    config: Config,
+    one: Round,
+    lesson: Lesson,
+    base: Model,
+    parent: str | None,
+    say: Say,
+    champion: Model | None = None,
 ) -> Session:
-    """The draft of a lesson with its constants: fine-tune, export, calibrate."""
+    """The draft of a lesson with its constants: fine-tune, export, calibrate. Where nobody is the
+    champion, the base is."""
     teach.check_enough(lesson.learn, lesson.kept)
     model, recipe = config.model, config.recipe
     categories = model.categories(lesson.learn)
@@ -186,6 +194,7 @@ def taught(
             folder,
             say,
             model.pair_template,
+            champion=champion or base,
         ),
         goes_on=True,
     )

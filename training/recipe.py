@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -10,6 +10,25 @@ Loss: TypeAlias = Literal["bce", "listnet", "lambda"]
 Combine: TypeAlias = Literal["sum", "chebyshev", "pareto"]
 Tuning: TypeAlias = Literal["full", "frozen", "lora"]
 Distillation: TypeAlias = Literal["margin_mse", "kl"]
+CHAMPION: Final = "champion"  # the teacher's folder, where it is what serves
+
+
+class Teacher(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose scores are learned beside the grades; nobody's by default."""
+
+    folder: Annotated[
+        str,
+        Meta(
+            description="of a bundle, a trained model or a Hugging Face cross-encoder of one "
+            'label; "champion": the bundle that serves; empty: nobody teaches'
+        ),
+    ] = ""
+    loss: Annotated[
+        Distillation,
+        Meta(description="margin_mse: of the margins of pairs; kl: of a list's softmax"),
+    ] = "margin_mse"
+    weight: Annotated[float, Meta(ge=0, le=1, description="w in w L_teacher + (1 - w) L_rel")] = 0.5
+    temperature: Annotated[float, Meta(gt=0, description="of kl, in logits")] = 1.0
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,6 +42,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(gt=0, description="what the grade 1 stands for in listnet's and lambda's exponents"),
     ] = 4.0
     depth: Annotated[int, Meta(ge=1, description="how many places lambda's nDCG looks at")] = 10
+    teacher: Teacher = Teacher()
     diversity_weight: Annotated[
         float, Meta(ge=0, le=1, description="a in L = a L_div + (1 - a) L_rel; 0 leaves L_div out")
     ] = 0.0

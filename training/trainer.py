@@ -38,6 +38,7 @@ from training.checkpoints import (
     load_weights,
     save_whole,
 )
+from training.distil import distilled
 from training.losses import least_loss, mean, relevance_loss
 from training.model import RankingModel, Reading
 from training.objectives import category_chances, combined, diversity_loss
@@ -101,9 +102,7 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
     @property
     def kept(self) -> RankingModel:
         """Whose weights are judged and kept: those of the average where there is one."""
-        kept: Any = self.model if self.average is None else self.average.module
-        assert isinstance(kept, RankingModel), "an average is of its model's kind: a bug"
-        return kept
+        return self.model if self.average is None else self.average.module  # type: ignore[return-value]  # of the model's kind
 
     def compute_loss(self, model: Any, inputs: Batch, *_: Any, **__: Any) -> Tensor:
         """The loss of one step; its parts are kept for the log.
@@ -208,7 +207,12 @@ def arguments(recipe: Recipe, folder: Path, judged: bool) -> TrainingArguments:
 def losses(batch: Batch, reading: Reading, recipe: Recipe) -> tuple[Tensor, dict[str, Tensor]]:
     """What is descended, and its parts by name."""
     relevance = _relevance(batch, reading, recipe)
-    total, parts = relevance, {"relevance": relevance}
+    parts, own = {"relevance": relevance}, 1.0
+    if batch.taught is not None:
+        parts["distilled"] = distilled(recipe.teacher, reading.logits, batch.taught, batch.rows)
+        relevance = torch.lerp(relevance, parts["distilled"], recipe.teacher.weight)
+        own -= recipe.teacher.weight  # what a teacher says can be met
+    total = relevance
     if recipe.diversity_weight > 0.0:
         count = 0 if reading.categories is None else reading.categories.shape[-1]
         parts["diversity"] = diversity_loss(
@@ -219,7 +223,7 @@ def losses(batch: Batch, reading: Reading, recipe: Recipe) -> tuple[Tensor, dict
             recipe.novelty,
             recipe.temperature,
         )
-        least = least_loss(recipe.loss, batch.grades, batch.weights, recipe.grade_scale)
+        least = own * least_loss(recipe.loss, batch.grades, batch.weights, recipe.grade_scale)
         weight = recipe.diversity_weight
         total = combined(
             recipe.combine, relevance, parts["diversity"], weight, least, reading.pooled

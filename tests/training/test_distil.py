@@ -15,7 +15,7 @@ from torch.nn.functional import kl_div
 
 from tests.training.test_losses import lists
 from training.distil import distilled, kl, margin_mse
-from training.recipe import Distillation
+from training.recipe import Distillation, Teacher
 
 KINDS: tuple[Distillation, ...] = ("margin_mse", "kl")
 SEEDS = range(6)
@@ -26,6 +26,14 @@ def scored(seed: int) -> tuple[Tensor, Tensor, Tensor, list[int]]:
     logits, _, there, sizes = lists(seed)
     taught = 3 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(100 + seed))
     return logits, taught, there, sizes
+
+
+def loss_of(
+    kind: Distillation, logits: Tensor, taught: Tensor, there: Tensor, temperature: float
+) -> Tensor:
+    """By the road that training takes."""
+    rows = torch.where(there > 0, 0, -1)
+    return distilled(Teacher(loss=kind, temperature=temperature), logits, taught, rows)
 
 
 def columns(scores: Tensor) -> list[Tensor]:
@@ -99,12 +107,12 @@ def test_what_either_says_of_a_whole_list_does_not_matter(
     kind: Distillation, seed: int, shift: float, temperature: float
 ) -> None:
     logits, taught, there, _ = scored(seed)
-    whole = distilled(kind, logits, taught, there, temperature)
+    whole = loss_of(kind, logits, taught, there, temperature)
     assert float(whole) >= -1e-6
     moved = shift * torch.randn(len(taught), 1, generator=torch.Generator().manual_seed(seed))
-    again = distilled(kind, logits, taught + moved, there, temperature)
+    again = loss_of(kind, logits, taught + moved, there, temperature)
     torch.testing.assert_close(again, whole, atol=1e-3, rtol=1e-4)
-    same = distilled(kind, taught + moved, taught, there, temperature)
+    same = loss_of(kind, taught + moved, taught, there, temperature)
     assert float(same) == pytest.approx(0.0, abs=1e-6 + 1e-9 * shift**2 + 1e-5 * temperature**2)
 
 
@@ -116,20 +124,20 @@ def test_the_teacher_does_not_learn_and_padding_neither_teaches_nor_learns(
     there[0] = 0.0
     logits.requires_grad_()
     taught.requires_grad_()
-    loss = distilled(kind, logits, taught, there, 2.0)
+    loss = loss_of(kind, logits, taught, there, 2.0)
     loss.backward()  # type: ignore[no-untyped-call]  # torch's
     assert taught.grad is None
     assert logits.grad is not None
     assert torch.equal(logits.grad[there == 0], torch.zeros(int((there == 0).sum())))
     other = torch.where(there > 0, taught, torch.full_like(taught, 50.0))
-    torch.testing.assert_close(distilled(kind, logits, other, there, 2.0), loss)
+    torch.testing.assert_close(loss_of(kind, logits, other, there, 2.0), loss)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_lists_of_one_say_nothing(kind: Distillation) -> None:
     there = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     logits = torch.randn(2, 2, requires_grad=True)
-    loss = distilled(kind, logits, torch.randn(2, 2), there, 1.0)
+    loss = loss_of(kind, logits, torch.randn(2, 2), there, 1.0)
     loss.backward()  # type: ignore[no-untyped-call]  # torch's
     assert float(loss.detach()) == 0.0
     assert logits.grad is not None
