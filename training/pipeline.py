@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from training.gate import Decision, decide
 from training.impressions import ImpressionList, join_impressions
 from training.judgments import GradedQuery, digest, read_jsonl, worth_measuring
 from training.reading import Snapshot
+from training.replay import replayed
 from training.rounds import Outcome, Pinned, Round
 from training.service import begun, in_service, pin, promote_once, zero_shot
 from training.teach import Say
@@ -178,8 +179,9 @@ def taught(
 ) -> Session:
     """The draft of a lesson with its constants: fine-tune, export, calibrate. Where nobody is the
     champion, the base is."""
-    teach.check_enough(lesson.learn, lesson.kept)
     model, recipe = config.model, config.recipe
+    lesson = replace(lesson, learn=replayed(lesson.learn, recipe.replay, recipe.seed))
+    teach.check_enough(lesson.learn, lesson.kept)
     categories = model.categories(lesson.learn)
     vectors = teach.vectors_of([*lesson.learn, *lesson.kept], base)
     trained = one.stage(

@@ -31,6 +31,21 @@ class Teacher(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(gt=0, description="of kl, in logits")] = 1.0
 
 
+class Replay(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What of older periods is learned again."""
+
+    share: Annotated[
+        Annotated[float, Meta(ge=0, lt=1)] | None,
+        Meta(
+            description="of the lists, that are drawn from older periods, evenly; 0: the newest "
+            "period alone; left out: all lists of all periods"
+        ),
+    ] = None
+    period_days: Annotated[
+        float, Meta(gt=0, description="length of a period, counted back from the newest list")
+    ] = 7.0
+
+
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The dials of one fine-tuning. Raises ValueError where two of them contradict each other."""
 
@@ -43,6 +58,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 4.0
     depth: Annotated[int, Meta(ge=1, description="how many places lambda's nDCG looks at")] = 10
     teacher: Teacher = Teacher()
+    replay: Replay = Replay()
     diversity_weight: Annotated[
         float, Meta(ge=0, le=1, description="a in L = a L_div + (1 - a) L_rel; 0 leaves L_div out")
     ] = 0.0
