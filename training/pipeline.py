@@ -36,7 +36,7 @@ from training.judgments import GradedQuery, digest, read_jsonl, worth_measuring
 from training.reading import Snapshot
 from training.replay import replayed
 from training.rounds import Outcome, Pinned, Round
-from training.service import begun, in_service, pin, promote_once, zero_shot
+from training.service import begins_with, begun, in_service, pin, promote_once, zero_shot
 from training.teach import Say
 from worker.ranking.model import Model
 
@@ -184,6 +184,7 @@ def taught(
     teach.check_enough(lesson.learn, lesson.kept)
     categories = model.categories(lesson.learn)
     vectors = teach.vectors_of([*lesson.learn, *lesson.kept], base)
+    start = begins_with(config, parent, say)
     trained = one.stage(
         "trained",
         lambda folder: fine_tune(
@@ -196,6 +197,7 @@ def taught(
             folder,
             say,
             model.pair_template,
+            start=start,
             champion=champion or base,
         ),
         goes_on=True,

@@ -59,6 +59,13 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     depth: Annotated[int, Meta(ge=1, description="how many places lambda's nDCG looks at")] = 10
     teacher: Teacher = Teacher()
     replay: Replay = Replay()
+    start: Annotated[
+        Literal["base", "champion"],
+        Meta(
+            description="whose weights a round's pair model begins with; champion: of the bundle "
+            "that serves, where it came from the same base"
+        ),
+    ] = "base"
     diversity_weight: Annotated[
         float, Meta(ge=0, le=1, description="a in L = a L_div + (1 - a) L_rel; 0 leaves L_div out")
     ] = 0.0
