@@ -68,16 +68,16 @@ def read_source(folder: Path, name: str) -> Source:
     return Source(
         name=name,
         folder=folder,
-        weights_sha256=_weights_sha256(folder, name),
+        weights_sha256=weights_sha256(folder, name),
         pooling=pooling or assumed,
         pooling_is_assumed=pooling is None,
         lowercases=bool(sentence.get("do_lower_case")),
-        max_tokens=_max_tokens(folder, sentence),
+        max_tokens=max_tokens(folder),
         template=_template(folder),
     )
 
 
-def _weights_sha256(folder: Path, name: str) -> str:
+def weights_sha256(folder: Path, name: str) -> str:
     """Of model.safetensors; of its parts one after the other where it was cut into several."""
     parts = sorted(folder.glob("*.safetensors"))
     if not parts:
@@ -116,7 +116,9 @@ def _is_decoder(folder: Path) -> bool:
     return any(name.endswith("ForCausalLM") for name in names)
 
 
-def _max_tokens(folder: Path, sentence: dict[str, Any]) -> int:
+def max_tokens(folder: Path) -> int:
+    """How many tokens the model in it reads, by what its files say of it."""
+    sentence = _json(folder / "sentence_bert_config.json")
     config = _json(folder / "config.json")
     positions = config.get("max_position_embeddings", LONGEST)
     if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):

@@ -35,6 +35,7 @@ class Batch(NamedTuple):
     cosine: Tensor  # [b, n]
     known: Tensor  # [b, n]: the category's index, -1 where it is not known
     vectors: Tensor  # [b, n, d]: the encoder's, of the items
+    taught: Tensor | None = None  # [b, n]: a teacher's logits; None where nobody teaches
 
 
 def plan(
@@ -125,6 +126,7 @@ def collate(parts: Sequence[tuple[Sheet, Rows]], typed: bool) -> Batch:
     for place, (_, rows) in zip(places, parts, strict=True):
         place[: len(rows)] = torch.arange(start, start + len(rows))
         start += len(rows)
+    taught = [sheet.taught[rows] for sheet, rows in parts if sheet.taught is not None]
     return Batch(
         input_ids=_tokens([ids for ids, _ in pairs], width),
         attention_mask=_tokens([[1] * len(ids) for ids, _ in pairs], width),
@@ -135,6 +137,7 @@ def collate(parts: Sequence[tuple[Sheet, Rows]], typed: bool) -> Batch:
         cosine=_laid_out([sheet.cosine[rows] for sheet, rows in parts], longest),
         known=_laid_out([sheet.known[rows] for sheet, rows in parts], longest, -1),
         vectors=_laid_out([sheet.vectors[rows] for sheet, rows in parts], longest),
+        taught=_laid_out(taught, longest) if taught else None,
     )
 
 

@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from safetensors.torch import load_file, save_file
-
-from training.model import RankingModel
 
 PART: Final = ".part"  # what is being written; never read
 BEST: Final = "best.safetensors"
+FIRST: Final = "first.safetensors"  # what the pair model began with, to go back towards
+TAUGHT: Final = "taught.npy"  # what a teacher said of the lists
+AVERAGE: Final = "average.safetensors"  # in a checkpoint
 STATE: Final = "trainer_state.json"
 
 History = Sequence[Mapping[str, Any]]
@@ -44,13 +46,13 @@ def best_step(entries: History) -> tuple[int, int]:
     return scores[best][1], len(scores) - 1 - best
 
 
-def save_whole(model: RankingModel, path: Path) -> None:
+def save_whole(model: torch.nn.Module, path: Path) -> None:
     """Write the weights so that the file has its name only once it is whole."""
     part = path.with_name(path.name + PART)
     save_file({name: each.contiguous() for name, each in model.state_dict().items()}, part)
     os.replace(part, path)
 
 
-def load_weights(model: RankingModel, path: Path) -> None:
+def load_weights(model: torch.nn.Module, path: Path) -> None:
     """Read them back."""
     model.load_state_dict(load_file(path))

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import torch
 from msgspec import Struct
+from safetensors.torch import load_file
 from transformers import PreTrainedModel, set_seed
 
 from export.bundle import Template
@@ -26,17 +27,29 @@ from export.tokenizer import PairTokenizer
 from export.trained import Trained as Exportable
 from export.trained import read_trained
 from training import tuning
+from training.average import interpolate
 from training.batches import Steps, judging
-from training.checkpoints import BEST, PART, best_step, checkpoints, history, load_weights
+from training.checkpoints import (
+    BEST,
+    FIRST,
+    PART,
+    TAUGHT,
+    best_step,
+    checkpoints,
+    history,
+    load_weights,
+    save_whole,
+)
 from training.dataset import LabelledList
 from training.model import RankingModel
 from training.offset import begin_as_cosine, cosine_says
 from training.progress import Curves, Progress, Say
 from training.recipe import Recipe
 from training.sheets import Sheet, Words, digest, tokenised
+from training.teachers import find_teacher, taught
 from training.trainer import RankingTrainer, TrainingFailed, judged
 from training.tuning import BadRecipe
-from worker.ranking.model import Vector
+from worker.ranking.model import Model, Vector
 
 MODEL: Final = "model"  # the folder that export reads
 RESULT: Final = "fine_tune.json"
@@ -55,7 +68,7 @@ class Trained(Struct, frozen=True, kw_only=True):
     @property
     def last_losses(self) -> dict[str, float]:
         """The newest of each part that has a mean: the whole, and its objectives."""
-        parts = ("loss", "relevance", "diversity", "category", "adversarial")
+        parts = ("loss", "relevance", "distilled", "diversity", "category", "adversarial")
         steps = [one for one in self.losses if "loss" in one]
         return {name: steps[-1][name] for name in parts if steps and name in steps[-1]}
 
@@ -69,6 +82,7 @@ class Run:
     train: str  # sha256 of the lists
     dev: str
     categories: tuple[str, ...]
+    teacher: str  # sha256 of it; empty where nobody teaches
 
 
 def fine_tune(
@@ -82,15 +96,17 @@ def fine_tune(
     say: Say,
     pair_template: Template | None = None,
     start: Path | None = None,
+    champion: Model | None = None,
 ) -> Trained:
     """Train on `train`, watch `dev`, and write `out`/model, which `export.trained` reads.
 
     `vectors` are the base encoder's, by the text of every item; `categories` those that the head
     learns (none: no head). `pair_template` says how a pair is written (default: what the base
-    needs); `start` is a folder of an earlier training to go on from. `out` also holds checkpoints
-    and `tensorboard`, and belongs to these arguments: TrainingFailed where it was begun with
-    others, where nothing can be learned from `train`, or where the loss is no number; BadRecipe
-    where the recipe does not fit the base; BundleError where the base cannot be loaded.
+    needs); `start` is a folder of an earlier training to go on from; `champion` what serves, should
+    the recipe let it teach. `out` also holds checkpoints and `tensorboard`, and belongs to these
+    arguments: TrainingFailed where it was begun with others, where nothing can be learned from
+    `train`, or where the loss is no number; BadRecipe where the recipe does not fit the base, or
+    its teacher is none; BundleError where either cannot be loaded.
     """
     with _threads(recipe.threads):
         set_seed(recipe.seed)
@@ -109,10 +125,14 @@ def fine_tune(
             raise TrainingFailed("no list has a query and a grade that counts: nothing to learn")
         if recipe.patience is not None and not watched:
             raise TrainingFailed("patience is set, and there are no dev lists to be patient with")
-        run = Run(recipe, source.weights_sha256, digest(learnt), digest(watched), categories)
+        teacher = find_teacher(recipe, source, words.pair_template, champion)
+        data = (source.weights_sha256, digest(learnt), digest(watched))
+        run = Run(recipe, *data, categories, teacher.sha256 if teacher else "")
         _claim(out, run)
         if (out / RESULT).is_file():
             return msgspec.json.decode((out / RESULT).read_bytes(), type=Trained)
+        if teacher is not None:
+            learnt = taught(teacher, learnt, out / TAUGHT, say)
         return _trained(run, exportable, learnt, watched, words, out, say, fresh=start is None)
 
 
@@ -137,6 +157,8 @@ def _trained(
             begin_as_cosine(model.pair_model, steps)
     else:
         model = RankingModel(exportable.pair_model, exportable.head, cosine_says(learnt))
+    if recipe.interpolate < 1.0 and not last:
+        save_whole(model.pair_model, out / FIRST)
     tuning.prepare(trunk, recipe)
     optimizer = tuning.optimiser(trunk, model.pair_model.head, model.category_head, recipe)
     trainer = RankingTrainer(
@@ -164,6 +186,8 @@ def _run(trainer: RankingTrainer, last: Path | None, out: Path, say: Say) -> lis
         entries = trainer.state.log_history
     if recipe.patience is not None and (out / BEST).is_file():
         load_weights(trainer.model, out / BEST)
+    elif trainer.average is not None:
+        trainer.model.load_state_dict(trainer.kept.state_dict())
     return entries
 
 
@@ -179,6 +203,8 @@ def _written(
     part = out / (MODEL + PART)
     shutil.rmtree(part, ignore_errors=True)
     model.to("cpu")
+    if run.recipe.interpolate < 1.0:
+        interpolate(model.pair_model, load_file(out / FIRST), run.recipe.interpolate)
     exportable.save(part)
     shutil.rmtree(out / MODEL, ignore_errors=True)
     part.rename(out / MODEL)
@@ -191,7 +217,7 @@ def _written(
         losses=tuple({name: one[name] for name in one if name != "seconds"} for one in entries),
     )
     _write(out / RESULT, result)
-    for each in (*checkpoints(out), out / BEST):
+    for each in (*checkpoints(out), out / BEST, out / FIRST, out / TAUGHT):
         shutil.rmtree(each) if each.is_dir() else each.unlink(missing_ok=True)
     return result
 
@@ -214,14 +240,10 @@ def _loaded(
         torch.nn.init.zeros_(pair_model.head.bias)
     head = None
     if categories:
-        head = torch.nn.Linear(_dimensions(pair_model), len(categories))
+        head = torch.nn.Linear(pair_model.trunk.config.hidden_size, len(categories))
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
     return Exportable(pair_model, head, categories)
-
-
-def _dimensions(pair_model: PairModel) -> int:
-    return int(pair_model.trunk.config.hidden_size)
 
 
 def _pooling(recipe: Recipe, source: Source, trunk: PreTrainedModel) -> PairPooling:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,8 +34,9 @@ from training.gate import Decision, decide
 from training.impressions import ImpressionList, join_impressions
 from training.judgments import GradedQuery, digest, read_jsonl, worth_measuring
 from training.reading import Snapshot
+from training.replay import replayed
 from training.rounds import Outcome, Pinned, Round
-from training.service import begun, in_service, pin, promote_once, zero_shot
+from training.service import begins_with, begun, in_service, pin, promote_once, zero_shot
 from training.teach import Say
 from worker.ranking.model import Model
 
@@ -154,7 +155,8 @@ def learned(
     """The sealed bundle of a lesson: teach, judge, decide, seal."""
 
     def seal(folder: Path) -> None:
-        challenger = taught(config, one, lesson, bench.base.model, parent, say)
+        models = (bench.base.model, bench.champion.model)
+        challenger = taught(config, one, lesson, models[0], parent, say, models[1])
         assessment = assess(challenger, bench, lesson.sets, say, extra)
         decision = decide(assessment.checks, config.gate)
         say(decision.reason)
@@ -172,13 +174,22 @@ def learned(
 
 
 def taught(
-    config: Config, one: Round, lesson: Lesson, base: Model, parent: str | None, say: Say
+    config: Config,
+    one: Round,
+    lesson: Lesson,
+    base: Model,
+    parent: str | None,
+    say: Say,
+    champion: Model | None = None,
 ) -> Session:
-    """The draft of a lesson with its constants: fine-tune, export, calibrate."""
-    teach.check_enough(lesson.learn, lesson.kept)
+    """The draft of a lesson with its constants: fine-tune, export, calibrate. Where nobody is the
+    champion, the base is."""
     model, recipe = config.model, config.recipe
+    lesson = replace(lesson, learn=replayed(lesson.learn, recipe.replay, recipe.seed))
+    teach.check_enough(lesson.learn, lesson.kept)
     categories = model.categories(lesson.learn)
     vectors = teach.vectors_of([*lesson.learn, *lesson.kept], base)
+    start = begins_with(config, parent, say)
     trained = one.stage(
         "trained",
         lambda folder: fine_tune(
@@ -191,6 +202,8 @@ def taught(
             folder,
             say,
             model.pair_template,
+            start=start,
+            champion=champion or base,
         ),
         goes_on=True,
     )

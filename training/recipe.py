@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -11,6 +11,41 @@ from training.adversary import Attack
 Loss: TypeAlias = Literal["bce", "listnet", "lambda"]
 Combine: TypeAlias = Literal["sum", "chebyshev", "pareto"]
 Tuning: TypeAlias = Literal["full", "frozen", "lora"]
+Distillation: TypeAlias = Literal["margin_mse", "kl"]
+CHAMPION: Final = "champion"  # the teacher's folder, where it is what serves
+
+
+class Teacher(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose scores are learned beside the grades; nobody's by default."""
+
+    folder: Annotated[
+        str,
+        Meta(
+            description="of a bundle, a trained model or a Hugging Face cross-encoder of one "
+            'label; "champion": the bundle that serves; empty: nobody teaches'
+        ),
+    ] = ""
+    loss: Annotated[
+        Distillation,
+        Meta(description="margin_mse: of the margins of pairs; kl: of a list's softmax"),
+    ] = "margin_mse"
+    weight: Annotated[float, Meta(ge=0, le=1, description="w in w L_teacher + (1 - w) L_rel")] = 0.5
+    temperature: Annotated[float, Meta(gt=0, description="of kl, in logits")] = 1.0
+
+
+class Replay(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What of older periods is learned again."""
+
+    share: Annotated[
+        Annotated[float, Meta(ge=0, lt=1)] | None,
+        Meta(
+            description="of the lists, that are drawn from older periods, evenly; 0: the newest "
+            "period alone; left out: all lists of all periods"
+        ),
+    ] = None
+    period_days: Annotated[
+        float, Meta(gt=0, description="length of a period, counted back from the newest list")
+    ] = 7.0
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,6 +59,15 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(gt=0, description="what the grade 1 stands for in listnet's and lambda's exponents"),
     ] = 4.0
     depth: Annotated[int, Meta(ge=1, description="how many places lambda's nDCG looks at")] = 10
+    teacher: Teacher = Teacher()
+    replay: Replay = Replay()
+    start: Annotated[
+        Literal["base", "champion"],
+        Meta(
+            description="whose weights a round's pair model begins with; champion: of the bundle "
+            "that serves, where it came from the same base"
+        ),
+    ] = "base"
     diversity_weight: Annotated[
         float, Meta(ge=0, le=1, description="a in L = a L_div + (1 - a) L_rel; 0 leaves L_div out")
     ] = 0.0
@@ -80,6 +124,25 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     warmup: Annotated[float, Meta(ge=0, lt=1, description="share of the steps, rates rising")] = 0.1
     max_grad_norm: Annotated[
         float, Meta(gt=0, description="a longer gradient is scaled down to this length")
+    ] = 1.0
+
+    average: Annotated[
+        float,
+        Meta(
+            ge=0,
+            lt=1,
+            description="decay of a moving average of the weights over the steps, which is judged "
+            "and kept in their place; 0: none",
+        ),
+    ] = 0.0
+    interpolate: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="share of what was learned in the weights that are kept, after all else; "
+            "the rest is of those that it began with",
+        ),
     ] = 1.0
 
     epochs: Annotated[int, Meta(ge=1, description="how often every list is seen")] = 1

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from export import bundle
 from export.build import Order, build
+from export.draft import WEIGHTS
 from export.registry import Registry
 from export.session import Session, open_session
 from export.source import read_source
@@ -67,6 +69,27 @@ def in_service(config: Config, digest: str | None, base: Side) -> Side:
         return base
     folder = Registry(config.registry.url).fetch(digest, Path(config.work) / "cache")
     return side(open_session(folder, device="cpu"))
+
+
+def begins_with(config: Config, champion: str | None, say: Say) -> Path | None:
+    """The folder of the weights that a round's pair model begins with; None: the base's.
+
+    Where the recipe begins with the champion's, these are in its bundle; not where nothing serves
+    yet, where the bundle came from another base, or where it was drafted without its weights.
+    """
+    if config.recipe.start == "base":
+        return None
+    if champion is None:
+        say("nothing serves yet: beginning with the base's weights")
+        return None
+    folder = Registry(config.registry.url).fetch(champion, Path(config.work) / "cache")
+    base = read_source(config.model.base_folder, config.model.base).weights_sha256
+    same = bundle.read(folder).base_model["weights_sha256"] == base
+    if same and (folder / WEIGHTS).is_dir():
+        return folder / WEIGHTS
+    why = "has no weights to go on from" if same else "came from another base"
+    say(f"the bundle {champion[:12]} {why}: beginning with the base's weights")
+    return None
 
 
 def promote_once(

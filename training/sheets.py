@@ -40,6 +40,7 @@ class Sheet:
     cosine: Floats  # [n]: of the query's vector and the item's; 0 without the query's
     known: Integers  # [n]: the category's index, -1 where the item names none that is learned
     vectors: Floats  # [n, d]; [n, 0] where no categories are learned
+    taught: Floats | None = None  # [n]: a teacher's logits; None where nobody teaches
 
 
 def tokenised(lists: Sequence[LabelledList], words: Words) -> list[Sheet]:

@@ -28,8 +28,18 @@ from transformers import (
 )
 
 from training.attacks import attacked
+from training.average import Averaging, moving_average
 from training.batches import Batch, Steps
-from training.checkpoints import BEST, PART, best_step, checkpoints, save_whole
+from training.checkpoints import (
+    AVERAGE,
+    BEST,
+    PART,
+    best_step,
+    checkpoints,
+    load_weights,
+    save_whole,
+)
+from training.distil import distilled
 from training.losses import least_loss, mean, relevance_loss
 from training.model import RankingModel, Reading
 from training.objectives import category_chances, combined, diversity_loss
@@ -86,6 +96,14 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
         self.folder = folder
         self.parts: dict[str, list[Tensor]] = defaultdict(list)  # of the loss, since the last log
         self.began = time.monotonic()
+        self.average = moving_average(self.model, recipe.average) if recipe.average else None
+        if self.average is not None:
+            self.add_callback(Averaging(self.average))
+
+    @property
+    def kept(self) -> RankingModel:
+        """Whose weights are judged and kept: those of the average where there is one."""
+        return self.model if self.average is None else self.average.module  # type: ignore[return-value]  # of the model's kind
 
     def compute_loss(self, model: Any, inputs: Batch, *_: Any, **__: Any) -> Tensor:
         """The loss of one step; its parts are kept for the log.
@@ -107,13 +125,13 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Judge the dev lists, keep the weights where they are the best, stop where none gain."""
         assert self.judge is not None, "only a run with dev lists evaluates: a bug"
-        found = self.judge(self.model)
+        found = self.judge(self.kept)
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         if self.recipe.patience is not None:
             best, since = best_step(self.state.log_history)
             if best == self.state.global_step:
-                save_whole(self.model, self.folder / BEST)
+                save_whole(self.kept, self.folder / BEST)
             if since >= self.recipe.patience:
                 self.control.should_training_stop = True
                 self.control.should_save = True
@@ -150,11 +168,18 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
         shutil.rmtree(self.folder / PART, ignore_errors=True)
         super()._save_checkpoint(model, trial)
         name = f"checkpoint-{self.state.global_step}"
+        if self.average is not None:
+            save_whole(self.average, self.folder / PART / name / AVERAGE)
         whole = self.folder / name
         shutil.rmtree(whole, ignore_errors=True)
         os.replace(self.folder / PART / name, whole)
         for older in (*checkpoints(self.folder)[:-1], self.folder / PART):
             shutil.rmtree(older, ignore_errors=True)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.average is not None:
+            load_weights(self.average, Path(resume_from_checkpoint) / AVERAGE)
 
 
 def arguments(recipe: Recipe, folder: Path, judged: bool) -> TrainingArguments:
@@ -184,7 +209,12 @@ def arguments(recipe: Recipe, folder: Path, judged: bool) -> TrainingArguments:
 def losses(batch: Batch, reading: Reading, recipe: Recipe) -> tuple[Tensor, dict[str, Tensor]]:
     """What is descended, and its parts by name."""
     relevance = _relevance(batch, reading, recipe)
-    total, parts = relevance, {"relevance": relevance}
+    parts, own = {"relevance": relevance}, 1.0
+    if batch.taught is not None:
+        parts["distilled"] = distilled(recipe.teacher, reading.logits, batch.taught, batch.rows)
+        relevance = torch.lerp(relevance, parts["distilled"], recipe.teacher.weight)
+        own -= recipe.teacher.weight  # what a teacher says can be met
+    total = relevance
     if recipe.diversity_weight > 0.0:
         count = 0 if reading.categories is None else reading.categories.shape[-1]
         parts["diversity"] = diversity_loss(
@@ -195,7 +225,7 @@ def losses(batch: Batch, reading: Reading, recipe: Recipe) -> tuple[Tensor, dict
             recipe.novelty,
             recipe.temperature,
         )
-        least = least_loss(recipe.loss, batch.grades, batch.weights, recipe.grade_scale)
+        least = own * least_loss(recipe.loss, batch.grades, batch.weights, recipe.grade_scale)
         weight = recipe.diversity_weight
         total = combined(
             recipe.combine, relevance, parts["diversity"], weight, least, reading.pooled

@@ -14,14 +14,16 @@ import pytest
 
 from export import bundle
 from tests.chaos.killing import Killer, Watch
+from tests.export.models import save_base
 from tests.training import tiny
 from tests.training.conftest import Made, begin
 from training import pipeline
 from training.__main__ import main
 from training.config import Config
 from training.judgments import read_jsonl
+from training.recipe import CHAMPION, Recipe, Replay, Teacher
 from training.rounds import OUTCOME, BadRound, Outcome
-from training.service import begun, pin
+from training.service import begins_with, begun, pin
 from worker import codec
 from worker.events import RankedList
 
@@ -124,6 +126,57 @@ def test_the_next_round_begins_with_what_was_promoted(first_round: Made, tmp_pat
     assert second.bundle in made.registry.digests()
     weights = [(made.registry.fetch(one.bundle, tmp_path) / WEIGHTS) for one in (first, second)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_round_can_go_on_from_what_serves_be_taught_by_it_and_draw_from_older_periods(
+    first_round: Made, tmp_path: Path
+) -> None:
+    made = copy(first_round, tmp_path)
+    recipe = Recipe(
+        start="champion",
+        interpolate=0.0,  # all the way back to what it began with
+        teacher=Teacher(folder=CHAMPION),
+        replay=Replay(share=0.5, period_days=1e-6),
+        max_steps=1,
+        threads=1,
+    )
+    said: list[str] = []
+    config = msgspec.structs.replace(made.config, recipe=recipe)
+    ended = pipeline.run_round(config, 2, made.round(2), said.append)
+    first = outcome(made, 1)
+    weights = [made.registry.fetch(one.bundle, tmp_path) / WEIGHTS for one in (first, ended)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert ended.champion == first.bundle
+    assert ended.losses["distilled"] >= 0.0
+    told = {" ".join(line.split()[:5]) for line in said}
+    assert "reading 2 lists to learn" in told, "the newest, and as many older ones"
+    assert "the teacher scores 16 pairs," in told
+
+
+@pytest.mark.parametrize("champion", ["none", "of another base", "without weights"])
+def test_what_cannot_be_gone_on_from_is_told_and_the_base_stands_in(
+    first_round: Made, zero_shot: Path, tmp_path: Path, champion: str
+) -> None:
+    made = copy(first_round, tmp_path)
+    config = msgspec.structs.replace(made.config, recipe=Recipe(start="champion"))
+    said: list[str] = []
+    digest = None
+    if champion == "of another base":
+        other = save_base(tmp_path / "other", "roberta")
+        config = msgspec.structs.replace(
+            config, model=msgspec.structs.replace(config.model, base=str(other))
+        )
+        digest = outcome(made, 1).bundle
+    if champion == "without weights":
+        digest = made.registry.publish(zero_shot)
+    assert begins_with(config, digest, said.append) is None
+    whys = {
+        "none": "nothing serves yet",
+        "of another base": "came from another base",
+        "without weights": "has no weights",
+    }
+    assert len(said) == 1
+    assert whys[champion] in said[0]
 
 
 def test_a_round_learns_from_what_each_user_had_done_before(

@@ -47,6 +47,14 @@ RUNS: dict[str, dict[str, Any]] = {
         "tuning": "frozen",
         "attack": {"kind": "smart", "steps": 1},
     },
+    "averaged": {"average": 0.8},
+    "lora, averaged, stopping early, half of the way": {
+        "tuning": "lora",
+        "average": 0.5,
+        "interpolate": 0.5,
+        "patience": 2,
+        "epochs": 3,
+    },
 }
 CHILD = """
 import json, sys
