@@ -25,7 +25,7 @@ from export.source import Source, read_source
 from export.tokenizer import PairTokenizer
 from export.trained import Trained as Exportable
 from export.trained import read_trained
-from training import tuning
+from training import adapters, tuning
 from training.batches import Steps, judging
 from training.checkpoints import BEST, PART, best_step, checkpoints, history, load_weights
 from training.dataset import LabelledList
@@ -138,6 +138,7 @@ def _trained(
     else:
         model = RankingModel(exportable.pair_model, exportable.head, cosine_says(learnt))
     tuning.prepare(trunk, recipe)
+    heeding = adapters.inject(trunk, recipe, len(steps))
     optimizer = tuning.optimiser(trunk, model.pair_model.head, model.category_head, recipe)
     trainer = RankingTrainer(
         model=model,
@@ -146,7 +147,7 @@ def _trained(
         judge=(lambda judge: judged(judge, seen, recipe)) if seen else None,
         optimizers=(optimizer, tuning.schedule(optimizer, len(steps), recipe)),
         folder=out,
-        callbacks=[Progress(say), Curves(out / "tensorboard")],
+        callbacks=[*heeding, Progress(say), Curves(out / "tensorboard")],
     )
     entries = _run(trainer, last[0] if last else None, out, say)
     return _written(run, exportable, model, entries, out)
@@ -175,7 +176,7 @@ def _written(
     out: Path,
 ) -> Trained:
     """The folder that export reads, whole or not at all, and the result beside it."""
-    tuning.merge(exportable.pair_model.trunk)
+    adapters.merge(exportable.pair_model.trunk)
     part = out / (MODEL + PART)
     shutil.rmtree(part, ignore_errors=True)
     model.to("cpu")

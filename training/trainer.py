@@ -27,6 +27,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from training.adapters import ORTHOGONALITY, orthogonality
 from training.batches import Batch, Steps
 from training.checkpoints import BEST, PART, best_step, checkpoints, save_whole
 from training.losses import least_loss, mean, relevance_loss
@@ -93,6 +94,9 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
         """
         reading: Reading = model(inputs)
         total, parts = losses(inputs, reading, self.recipe)
+        if self.recipe.tuning == "adalora":
+            parts["orthogonality"] = orthogonality(model)
+            total = total + ORTHOGONALITY * parts["orthogonality"]
         if not torch.isfinite(total):
             raise TrainingFailed(
                 f"the loss of step {self.state.global_step + 1} is {total.item()}: expected a "
