@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
+from export.adapters import insert_those_of
 from export.bundle import BundleError, Template
 from export.models import PairModel, PairPooling, is_causal
 from export.onnx import load_trunk, quiet
@@ -25,6 +26,7 @@ NOTES: Final = "trained.json"
 ADAPTER: Final = "adapter_config.json"
 WEIGHTS: Final = "model.safetensors"
 CATEGORY: Final = "category.safetensors"
+UNREADABLE: Final = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 SAME: Final = 1e-4  # of a logit: the pair model against the classifier that the adapter was of
 
 
@@ -79,9 +81,11 @@ def _read_folder(folder: Path) -> Trained:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             trunk = AutoModel.from_config(config, dtype=torch.float32)
         pair_model = PairModel(trunk, notes.pooling)
-        pair_model.load_state_dict(load_file(folder / WEIGHTS))
+        weights = load_file(folder / WEIGHTS)
+        insert_those_of(pair_model, weights.items())
+        pair_model.load_state_dict(weights)
         head = _head(folder, notes)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (*UNREADABLE, AttributeError) as error:
         raise BundleError(folder, f"not a trained model: {_first(error)}") from error
     return Trained(pair_model.float().eval(), head, notes.categories)
 
@@ -112,7 +116,7 @@ def _merged(folder: Path, source: Source) -> PairModel:
             config = PeftConfig.from_pretrained(str(folder))
             base = _adapted(folder, source, str(config.task_type))
             merged: Any = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise BundleError(folder, f"the adapter does not fit its base: {_first(error)}") from error
     if isinstance(merged, PairModel):
         return merged.eval()

@@ -26,7 +26,7 @@ from export.source import Source, read_source
 from export.tokenizer import PairTokenizer
 from export.trained import Trained as Exportable
 from export.trained import read_trained
-from training import tuning
+from training import adapters, tuning
 from training.average import interpolate
 from training.batches import Steps, judging
 from training.checkpoints import (
@@ -160,6 +160,7 @@ def _trained(
     if recipe.interpolate < 1.0 and not last:
         save_whole(model.pair_model, out / FIRST)
     tuning.prepare(trunk, recipe)
+    heeding = adapters.inject(trunk, recipe, len(steps))
     optimizer = tuning.optimiser(trunk, model.pair_model.head, model.category_head, recipe)
     trainer = RankingTrainer(
         model=model,
@@ -168,7 +169,7 @@ def _trained(
         judge=(lambda judge: judged(judge, seen, recipe)) if seen else None,
         optimizers=(optimizer, tuning.schedule(optimizer, len(steps), recipe)),
         folder=out,
-        callbacks=[Progress(say), Curves(out / "tensorboard")],
+        callbacks=[*heeding, Progress(say), Curves(out / "tensorboard")],
     )
     entries = _run(trainer, last[0] if last else None, out, say)
     return _written(run, exportable, model, entries, out)
@@ -199,7 +200,7 @@ def _written(
     out: Path,
 ) -> Trained:
     """The folder that export reads, whole or not at all, and the result beside it."""
-    tuning.merge(exportable.pair_model.trunk)
+    adapters.merge(exportable.pair_model.trunk)
     part = out / (MODEL + PART)
     shutil.rmtree(part, ignore_errors=True)
     model.to("cpu")

@@ -10,7 +10,9 @@ from training.adversary import Attack
 
 Loss: TypeAlias = Literal["bce", "listnet", "lambda"]
 Combine: TypeAlias = Literal["sum", "chebyshev", "pareto"]
-Tuning: TypeAlias = Literal["full", "frozen", "lora"]
+Tuning: TypeAlias = Literal[
+    "full", "frozen", "lora", "dora", "rslora", "adalora", "ia3", "adapters"
+]
 Distillation: TypeAlias = Literal["margin_mse", "kl"]
 CHAMPION: Final = "champion"  # the teacher's folder, where it is what serves
 
@@ -90,7 +92,12 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "auto"
     tuning: Annotated[
-        Tuning, Meta(description="what learns: full, frozen (the upper layers) or lora")
+        Tuning,
+        Meta(
+            description="what learns: full, frozen (the upper layers); or, beside a trunk that "
+            "keeps still, the factors of lora, dora, rslora or adalora, the scales of ia3, or the "
+            "layers of adapters"
+        ),
     ] = "full"
     freeze_embeddings: Annotated[
         bool, Meta(description="the word vectors keep still, whatever else learns")
@@ -99,11 +106,21 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Annotated[int, Meta(ge=0)] | None,
         Meta(description="of `frozen`, from the lowest; left out: half of them"),
     ] = None
-    lora_rank: Annotated[int, Meta(ge=1, description="rank of LoRA's two factors")] = 16
+    lora_rank: Annotated[
+        int,
+        Meta(ge=1, description="rank of LoRA's two factors; of adalora's in the mean, at the end"),
+    ] = 16
     lora_alpha: Annotated[int, Meta(ge=1, description="LoRA's scale, times the rank")] = 32
     lora_targets: Annotated[
-        tuple[str, ...], Meta(description="ends of module names; empty: every linear layer")
+        tuple[str, ...],
+        Meta(
+            description="ends of module names; empty: every linear layer, for ia3 keys, values and "
+            "the feed-forward's inner activations"
+        ),
     ] = ()
+    adapter_width: Annotated[
+        int, Meta(ge=1, description="dimensions between an adapter's two layers")
+    ] = 64
 
     optimiser: Annotated[Literal["adamw", "sgd"], Meta(description="sgd has momentum 0.9")] = (
         "adamw"
@@ -192,6 +209,11 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.max_list > self.pairs_per_step:
             raise ValueError(
                 f"max_list {self.max_list}: expected at most pairs_per_step {self.pairs_per_step}"
+            )
+        if self.interpolate < 1.0 and self.tuning == "adapters":
+            raise ValueError(
+                f"interpolate {self.interpolate}: expected 1 with tuning adapters, which the weights"
+                " it began with have none of"
             )
         if self.checkpoint_steps % self.log_steps:
             raise ValueError(

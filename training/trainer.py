@@ -27,6 +27,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from training.adapters import ORTHOGONALITY, orthogonality
 from training.attacks import attacked
 from training.average import Averaging, moving_average
 from training.batches import Batch, Steps
@@ -113,6 +114,9 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
         total, parts = attacked(
             model, inputs, lambda reading: losses(inputs, reading, self.recipe), self.recipe
         )
+        if self.recipe.tuning == "adalora":
+            parts["orthogonality"] = orthogonality(model)
+            total = total + ORTHOGONALITY * parts["orthogonality"]
         if not torch.isfinite(total):
             raise TrainingFailed(
                 f"the loss of step {self.state.global_step + 1} is {total.item()}: expected a "

@@ -1,4 +1,7 @@
-"""What of a model learns, and how fast: full, frozen layers or LoRA; optimiser and schedule."""
+"""What of a trunk learns, and how fast: frozen parts, optimiser and schedule.
+
+What learns beside a trunk that keeps still is in `training.adapters`.
+"""
 
 from __future__ import annotations
 
@@ -20,42 +23,22 @@ class BadRecipe(PrismrankError):
 
 
 def prepare(trunk: PreTrainedModel, recipe: Recipe) -> None:
-    """Freeze, adapt and set the dropout of a trunk, in place.
+    """Freeze what the recipe freezes of a trunk, and set its dropout, in place.
 
-    Raises BadRecipe where it has too few layers, or no module that LoRA's targets name.
+    Raises BadRecipe where it has too few layers.
     """
     if recipe.dropout is not None:
         _set_dropout(trunk, recipe.dropout)
     if recipe.freeze_embeddings or recipe.tuning == "frozen":
         _embeddings(trunk).requires_grad_(False)
     if recipe.tuning == "frozen":
-        layers = _layers(trunk)
-        count = len(layers) // 2 if recipe.frozen_layers is None else recipe.frozen_layers
-        if count > len(layers):
+        found = layers(trunk)
+        count = len(found) // 2 if recipe.frozen_layers is None else recipe.frozen_layers
+        if count > len(found):
             raise BadRecipe(
-                f"frozen_layers {count}: expected at most the {len(layers)} layers of the base"
+                f"frozen_layers {count}: expected at most the {len(found)} layers of the base"
             )
-        layers[:count].requires_grad_(False)
-    if recipe.tuning == "lora":
-        _adapt(trunk, recipe)
-
-
-def merge(trunk: PreTrainedModel) -> None:
-    """Add LoRA's factors into the layers that they adapt and take the factors away, in place."""
-    if not hasattr(trunk, "peft_config"):
-        return
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    adapted = [
-        (name, module)
-        for name, module in trunk.named_modules()
-        if isinstance(module, BaseTunerLayer)
-    ]
-    for name, module in adapted:
-        module.merge()
-        parent, _, attribute = name.rpartition(".")
-        setattr(trunk.get_submodule(parent), attribute, module.get_base_layer())
-    del trunk.peft_config
+        found[:count].requires_grad_(False)
 
 
 def optimiser(
@@ -103,11 +86,17 @@ def _embeddings(trunk: PreTrainedModel) -> torch.nn.Module:
     return found
 
 
-def _layers(trunk: PreTrainedModel) -> torch.nn.ModuleList:
-    """The trunk's layers, lowest first: its longest list of modules."""
+def layers(trunk: torch.nn.Module) -> torch.nn.ModuleList:
+    """The trunk's layers, lowest first: its longest list of modules.
+
+    Raises BadRecipe where it has none.
+    """
     lists = [each for each in trunk.modules() if isinstance(each, torch.nn.ModuleList)]
     if not lists:
-        raise BadRecipe("tuning `frozen`: the base has no list of layers to freeze; use `full`")
+        raise BadRecipe(
+            "the base has no list of layers to tell apart: expected tuning full or lora, and "
+            "layer_decay 1"
+        )
     return max(lists, key=len)
 
 
@@ -117,18 +106,3 @@ def _set_dropout(trunk: PreTrainedModel, chance: float) -> None:
             module.p = chance
         if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = chance
-
-
-def _adapt(trunk: PreTrainedModel, recipe: Recipe) -> None:
-    """Low-rank factors beside the linear layers (Hu et al. 2022, "LoRA", section 4.1)."""
-    from peft import LoraConfig, inject_adapter_in_model  # seconds, and only LoRA needs it
-
-    linear = [name for name, each in trunk.named_modules() if isinstance(each, torch.nn.Linear)]
-    ends = recipe.lora_targets or ("",)
-    targets = [name for name in linear if name.endswith(ends)]
-    if not targets:
-        known = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
-        raise BadRecipe(f"lora_targets {list(recipe.lora_targets)}: expected ends of {known}")
-    trunk.requires_grad_(False)
-    config = LoraConfig(r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, target_modules=targets)
-    inject_adapter_in_model(config, trunk)

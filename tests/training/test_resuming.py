@@ -55,6 +55,9 @@ RUNS: dict[str, dict[str, Any]] = {
         "patience": 2,
         "epochs": 3,
     },
+    "adalora, while it takes rank away": {"tuning": "adalora", "lora_rank": 2, "epochs": 2},
+    "adalora, with what rank is left": {"tuning": "adalora", "lora_rank": 2, "max_steps": 12},
+    "adapters": {"tuning": "adapters"},
 }
 CHILD = """
 import json, sys

@@ -10,7 +10,7 @@ import torch
 from export.models import PairModel
 from tests.export.models import make_model
 from training.recipe import Recipe
-from training.tuning import BadRecipe, merge, optimiser, prepare, schedule
+from training.tuning import BadRecipe, optimiser, prepare, schedule
 
 FAMILIES = ("bert", "roberta", "distilbert", "qwen3")
 
@@ -53,39 +53,6 @@ def test_the_number_of_frozen_layers_can_be_set() -> None:
     assert any(".0." in name for name in learning(prepared(tuning="frozen", frozen_layers=0)))
     with pytest.raises(BadRecipe, match="frozen_layers 3: expected at most the 2 layers"):
         prepared(tuning="frozen", frozen_layers=3)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_lora_learns_its_factors_alone_and_merges_into_the_same_model(family: str) -> None:
-    trunk = prepared(family, tuning="lora", lora_rank=2)
-    before = output(prepared(family))
-    torch.testing.assert_close(output(trunk), before, msg="fresh factors add nothing")
-    names = learning(trunk)
-    assert names
-    assert all("lora_" in name for name in names)
-    with torch.no_grad():
-        for name, each in trunk.named_parameters():
-            if "lora_B" in name:
-                each.normal_(std=0.1)
-    trunk.eval()
-    adapted = output(trunk)
-    assert not torch.allclose(adapted, before, atol=1e-3)
-    merge(trunk)
-    torch.testing.assert_close(output(trunk), adapted, atol=1e-5, rtol=1e-4)
-    assert set(trunk.state_dict()) == set(make_model(family).state_dict())
-
-
-def test_merging_a_model_without_factors_changes_nothing() -> None:
-    trunk = prepared()
-    merge(trunk)
-    torch.testing.assert_close(output(trunk), output(prepared()))
-
-
-def test_loras_targets_are_ends_of_names() -> None:
-    names = learning(prepared(tuning="lora", lora_targets=("query", "value")))
-    assert all(".query." in name or ".value." in name for name in names)
-    with pytest.raises(BadRecipe, match=r"lora_targets \['q_proj'\]: expected ends of .*query"):
-        prepared(tuning="lora", lora_targets=("q_proj",))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
