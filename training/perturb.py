@@ -85,8 +85,8 @@ def word_dropout(text: str, chance: Generator, share: float) -> str:
     """Each word left out by that chance, but never all (word dropout: Iyyer et al., ACL 2015, "Deep
     unordered composition rivals syntactic methods for text classification", section 4)."""
     whole = text.split()
-    kept = [word for word in whole if chance.random() >= share] or [_one_of(whole, chance)]
-    return text if len(kept) == len(whole) else " ".join(kept)
+    kept = [word for word in whole if chance.random() >= share]
+    return text if len(kept) == len(whole) else " ".join(kept or [_one_of(whole, chance)])
 
 
 def brand_swap(query: GradedQuery, seed: int) -> GradedQuery:

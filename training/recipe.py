@@ -6,6 +6,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
+from training.augment import Augment
+
 Loss: TypeAlias = Literal["bce", "listnet", "lambda"]
 Combine: TypeAlias = Literal["sum", "chebyshev", "pareto"]
 Tuning: TypeAlias = Literal["full", "frozen", "lora"]
@@ -99,6 +101,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "without the user's past",
         ),
     ] = 0.0
+    augment: Augment = Augment()
 
     patience: Annotated[
         Annotated[int, Meta(ge=1)] | None,
