@@ -59,6 +59,14 @@ class Augment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "6 ft, 6-foot, 72 in.",
         ),
     ] = 0.0
+    hard_negatives: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="items of other lists, near the query and in none of its own, that a list "
+            "is learned with: grade 0, all of them together as heavy as one candidate",
+        ),
+    ] = 0
 
 
 PLAIN = Augment()
