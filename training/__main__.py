@@ -161,6 +161,7 @@ def _add_evaluate(judge: argparse.ArgumentParser) -> None:
     judge.add_argument("--split", choices=("train", "dev", "all"), help="default: the set's own")
     judge.add_argument("--judgments", type=Path, nargs="+", default=[], help="JSONL with grades")
     judge.add_argument("--frontier", action="store_true", help="every dial, not only 0")
+    judge.add_argument("--robustness", action="store_true", help="and with their texts changed")
     judge.add_argument("--methods", type=_methods, default=list(METHODS), help=",".join(METHODS))
     judge.add_argument("--peers", action="store_true", help="pyversity's methods beside ours")
     seed = _whole("--seed", SEEDS)

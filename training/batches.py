@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from training.augment import read_anew
 from training.recipe import Recipe
 from training.sheets import Sheet, Words
-from worker.ranking.text import pair_texts
 
 BLOCK: Final = 32  # steps' worth of lists that are sorted by length together
 
@@ -89,20 +88,18 @@ class Steps(Dataset[Batch]):
         )
 
     def _read(self, epoch: int, index: int, rows: Rows) -> Sheet:
-        """The sheet, with some fields of its items, or the user's past, left unread: the same in
-        every run."""
+        """The sheet as the epoch reads its texts: the same in every run."""
         sheet, recipe = self._sheets[index], self._recipe
-        whole = self._words.pair_template
-        first, *others = whole.item
-        chance = np.random.default_rng((recipe.seed, epoch, index))
-        kept = [each for each in others if chance.random() >= recipe.field_dropout]
-        past = whole.history
-        if past and sheet.labelled.search.history and chance.random() < recipe.field_dropout:
-            past = 0
-        if (len(kept), past) == (len(others), whole.history):
+        texts = read_anew(
+            sheet.labelled.search,
+            rows.tolist(),
+            self._words.pair_template,
+            recipe.field_dropout,
+            recipe.augment,
+            (recipe.seed, epoch, index),
+        )
+        if texts is None:
             return sheet
-        template = msgspec.structs.replace(whole, item=(first, *kept), history=past)
-        texts = pair_texts(sheet.labelled.search, rows.tolist(), template)
         pairs = list(sheet.pairs)
         for row, tokens in zip(rows.tolist(), self._words.tokenizer(texts), strict=True):
             pairs[row] = tokens

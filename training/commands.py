@@ -31,6 +31,7 @@ from training.loop import Loop, given_up, only_one
 from training.past import import_past
 from training.peers import by_peers
 from training.recording import visits_in, write_jsonl, write_logs
+from training.robustness import Shaken, shake
 from training.rounds import Outcome, Round, next_round, tidy
 from training.shown import read_catalogue
 from training.simulate import Source, ranker
@@ -194,12 +195,15 @@ def evaluate(options: argparse.Namespace) -> int:
     sets = _measurable(options)
     model = Bundled(open_session(options.bundle, options.variant))
     results: dict[str, list[Row]] = {}
+    shaken: dict[str, list[Shaken]] = {}
     peers = by_peers if options.peers else nobody
     for name, queries in sets.items():
         say(f"{name}: judging {len(queries)} queries")
         dials = DIALS if options.frontier else DIALS[:1]
         results[name] = judge(queries, model, options.methods, dials, options.seed, peers)
-    _show(options, model, sets, results)
+        if options.robustness:
+            shaken[name] = shake(queries, model, options.seed)
+    _show(options, model, sets, results, shaken)
     return 0
 
 
@@ -282,10 +286,13 @@ def _show(
     model: Model,
     sets: Mapping[str, Sequence[GradedQuery]],
     results: Mapping[str, Sequence[Row]],
+    shaken: Mapping[str, Sequence[Shaken]],
 ) -> None:
     if options.markdown or not options.json:
         for name, rows in results.items():
             print(report.markdown(name, len(sets[name]), rows), end="\n\n")
+            if name in shaken:
+                print(report.robustness(name, shaken[name]), end="\n\n")
     if options.plot:
         report.plot(results, options.plot)
     if options.json:
@@ -295,6 +302,7 @@ def _show(
                 "queries": len(sets[name]),
                 "labels": judgments.digest(sets[name]),
                 "rows": report.as_json(rows),
+                **({"robustness": report.robustness_json(shaken[name])} if shaken else {}),
             }
             for name, rows in results.items()
         ]

@@ -42,6 +42,7 @@ from training.checkpoints import (
 )
 from training.dataset import LabelledList
 from training.model import RankingModel
+from training.negatives import with_negatives
 from training.offset import begin_as_cosine, cosine_says
 from training.progress import Curves, Progress, Say
 from training.recipe import Recipe
@@ -120,6 +121,7 @@ def fine_tune(
             categories=categories,
         )
         say(f"reading {len(train)} lists to learn from and {len(dev)} to watch")
+        train = with_negatives(train, vectors, source.template, recipe.augment.hard_negatives)
         learnt, watched = tokenised(train, words), tokenised(dev, words)
         if not learnt:
             raise TrainingFailed("no list has a query and a grade that counts: nothing to learn")

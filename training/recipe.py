@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from training.adversary import Attack
+from training.augment import Augment
 
 Loss: TypeAlias = Literal["bce", "listnet", "lambda"]
 Combine: TypeAlias = Literal["sum", "chebyshev", "pareto"]
@@ -182,6 +183,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 0.0
     attack: Attack = Attack()
+    augment: Augment = Augment()
 
     patience: Annotated[
         Annotated[int, Meta(ge=1)] | None,
@@ -212,8 +214,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         if self.interpolate < 1.0 and self.tuning == "adapters":
             raise ValueError(
-                f"interpolate {self.interpolate}: expected 1 with tuning adapters, which the weights"
-                " it began with have none of"
+                f"interpolate {self.interpolate}: expected 1 with tuning adapters, for the weights"
+                " that it began with have none"
             )
         if self.checkpoint_steps % self.log_steps:
             raise ValueError(

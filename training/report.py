@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from training.evaluate import DEPTH, MEASURES, Estimate, Row
+from training.robustness import Shaken
 
 TITLES: Final = {
     "ndcg": f"nDCG@{DEPTH}",
@@ -46,6 +47,38 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
             **({"catalogue": row.catalogue.plain()} if row.catalogue else {}),
         }
         for row in rows
+    ]
+
+
+def robustness(name: str, found: Sequence[Shaken]) -> str:
+    """A table: what each perturbation did to the lists of the queries that it changed."""
+    ndcg = TITLES["ndcg"]
+    lines = [
+        f"**{name}**, perturbed",
+        "",
+        f"| perturbation | queries changed | {ndcg} clean | perturbed | loss | RBO@{DEPTH} |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for one in found:
+        loss = f"{one.loss.mean:.4f} [{one.loss.low:.4f}, {one.loss.high:.4f}]"
+        means = f"{one.clean.mean:.4f} | {one.perturbed.mean:.4f} | {loss} | {one.overlap.mean:.3f}"
+        cells = means if one.changed else "- | - | - | -"
+        lines.append(f"| {one.perturbation} | {one.changed} | {cells} |")
+    return "\n".join(lines)
+
+
+def robustness_json(found: Sequence[Shaken]) -> list[dict[str, Any]]:
+    """The same as plain values: an estimate is [mean, low, high], null where nothing changed."""
+    return [
+        {
+            "perturbation": one.perturbation,
+            "changed": one.changed,
+            "clean": _numbers(one.clean),
+            "perturbed": _numbers(one.perturbed),
+            "loss": _numbers(one.loss),
+            "overlap": _numbers(one.overlap),
+        }
+        for one in found
     ]
 
 

@@ -22,10 +22,11 @@ from training.trainer import TrainingFailed
 ROOT = Path(__file__).parents[2]
 RUNS: dict[str, dict[str, Any]] = {
     "bce": {},
-    "listnet, summed, with dropout of fields": {
+    "listnet, summed, with texts read anew": {
         "loss": "listnet",
         "diversity_weight": 0.3,
         "field_dropout": 0.3,
+        "augment": {"query_typos": 0.3, "title_dropout": 0.2, "word_order": 0.5},
     },
     "lambda, pareto, frozen, sgd": {
         "loss": "lambda",

@@ -1,5 +1,5 @@
 """How good is a list, and how even are many? Relevance, where it stands, distance, coverage,
-novelty, and what the items of a catalogue and their groups get of the places."""
+novelty, how alike two are, and what the items of a catalogue and their groups get of the places."""
 
 from worker.ranking.metrics.alpha_ndcg import alpha_ndcg as alpha_ndcg
 from worker.ranking.metrics.average_precision import average_precision as average_precision
@@ -24,3 +24,4 @@ from worker.ranking.metrics.parity import equal_opportunity as equal_opportunity
 from worker.ranking.metrics.precision import f1 as f1
 from worker.ranking.metrics.precision import precision as precision
 from worker.ranking.metrics.precision import recall as recall
+from worker.ranking.metrics.rank_overlap import rbo as rbo
