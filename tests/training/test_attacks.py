@@ -162,7 +162,9 @@ def test_pgd_walks_the_same_way_in_steps_until_the_balls_edge(
 ) -> None:
     model, one = linear(seed=seed), batch(seed)
     dials = {"kind": "pgd", "epsilon": epsilon, "step_size": size, "steps": steps}
-    for made, shift in enumerate(shifts(model, one, attack=dials)):
+    seen = shifts(model, one, attack=dials)
+    assert len(seen) == steps + 1, "a pass a step, and one that learns"
+    for made, shift in enumerate(seen):
         expected = worst(model, one, min(epsilon, made * size))
         torch.testing.assert_close(shift, expected, atol=1e-4, rtol=1e-3)
 
