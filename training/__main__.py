@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,20 +84,13 @@ def _picture(text: str) -> Path:
     return path
 
 
-def _command(name: str) -> Callable[[argparse.Namespace], int]:
+def _command(name: str, module: str = "commands") -> Callable[[argparse.Namespace], int]:
     def run(options: argparse.Namespace) -> int:
-        from training import commands  # torch and its kin: seconds that --help should not cost
-
-        found: int = getattr(commands, name)(options)
+        # torch and its kin: seconds that --help should not cost
+        found: int = getattr(importlib.import_module(f"training.{module}"), name)(options)
         return found
 
     return run
-
-
-def _explain(options: argparse.Namespace) -> int:
-    from training.explain import explain  # the graphs' runtime: as above
-
-    return explain(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -169,7 +163,7 @@ def _add_evaluate(judge: argparse.ArgumentParser) -> None:
     judge.add_argument("--markdown", action="store_true", help="tables (the default)")
     judge.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
     judge.add_argument("--plot", type=_picture, help="write the curves to this PNG")
-    judge.set_defaults(run=_command("evaluate"))
+    judge.set_defaults(run=_command("evaluate", "judging"))
 
 
 def _add_explain(explain: argparse.ArgumentParser) -> None:
@@ -192,7 +186,7 @@ def _add_explain(explain: argparse.ArgumentParser) -> None:
     explain.add_argument("--seed", type=seed, default=0, help="of all chance")
     explain.add_argument("--markdown", action="store_true", help="tables (the default)")
     explain.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
-    explain.set_defaults(run=_explain)
+    explain.set_defaults(run=_command("explain", "explain"))
 
 
 def _add_tune(tune: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,16 @@ import msgspec
 from prometheus_client import start_http_server
 
 from export.registry import Registry
-from export.session import open_session
 from training import collect as collecting
 from training import config as configs
-from training import judgments, report
+from training import judgments
 from training.config import BadConfig, Config
-from training.evaluate import DIALS, Row, nobody
-from training.evaluate import evaluate as judge
 from training.intake import Progress
-from training.judgments import SETS, GradedQuery, worth_measuring
+from training.judgments import GradedQuery
 from training.logs import LogSettings
 from training.loop import Loop, given_up, only_one
 from training.past import import_past
-from training.peers import by_peers
 from training.recording import visits_in, write_jsonl, write_logs
-from training.robustness import Shaken, shake
 from training.rounds import Outcome, Round, next_round, tidy
 from training.shown import read_catalogue
 from training.simulate import Source, ranker
@@ -41,7 +36,6 @@ from training.telemetry import Telemetry
 from training.visitors import Graded, Shopping, read_items
 from training.watch import Watch, learned_from
 from worker.events import Item
-from worker.ranking.bundled import Bundled
 from worker.ranking.join import Dials
 from worker.ranking.model import Model
 from worker.shop.catalogue import generate
@@ -190,23 +184,6 @@ def live_model(config: Config) -> Model:
     return in_service(config, digest, base).model
 
 
-def evaluate(options: argparse.Namespace) -> int:
-    """Every measure of a bundle's lists, on human labels."""
-    sets = _measurable(options)
-    model = Bundled(open_session(options.bundle, options.variant))
-    results: dict[str, list[Row]] = {}
-    shaken: dict[str, list[Shaken]] = {}
-    peers = by_peers if options.peers else nobody
-    for name, queries in sets.items():
-        say(f"{name}: judging {len(queries)} queries")
-        dials = DIALS if options.frontier else DIALS[:1]
-        results[name] = judge(queries, model, options.methods, dials, options.seed, peers)
-        if options.robustness:
-            shaken[name] = shake(queries, model, options.seed)
-    _show(options, model, sets, results, shaken)
-    return 0
-
-
 def _one_round(config: Config) -> Outcome:
     from training import pipeline  # torch
 
@@ -279,42 +256,3 @@ def _answer(options: argparse.Namespace, found: Mapping[str, Any]) -> None:
     else:
         for name, value in found.items():
             print(name, value)
-
-
-def _show(
-    options: argparse.Namespace,
-    model: Model,
-    sets: Mapping[str, Sequence[GradedQuery]],
-    results: Mapping[str, Sequence[Row]],
-    shaken: Mapping[str, Sequence[Shaken]],
-) -> None:
-    if options.markdown or not options.json:
-        for name, rows in results.items():
-            print(report.markdown(name, len(sets[name]), rows), end="\n\n")
-            if name in shaken:
-                print(report.robustness(name, shaken[name]), end="\n\n")
-    if options.plot:
-        report.plot(results, options.plot)
-    if options.json:
-        found = [
-            {
-                "set": name,
-                "queries": len(sets[name]),
-                "labels": judgments.digest(sets[name]),
-                "rows": report.as_json(rows),
-                **({"robustness": report.robustness_json(shaken[name])} if shaken else {}),
-            }
-            for name, rows in results.items()
-        ]
-        print(json.dumps({"bundle": model.digest, "seed": options.seed, "sets": found}))
-
-
-def _measurable(options: argparse.Namespace) -> dict[str, list[GradedQuery]]:
-    """The queries of every source that was asked for, those where an order matters."""
-    sets = {path.name: worth_measuring(judgments.read_jsonl(path)) for path in options.judgments}
-    for name in options.sets if options.data else ():
-        queries = judgments.read_set(name, options.data, options.split)
-        sets[name] = worth_measuring(queries, SETS[name].fewest)
-    if not any(sets.values()):
-        raise judgments.BadJudgments("nothing to judge: give --data DIR or --judgments FILE.jsonl")
-    return {name: queries for name, queries in sets.items() if queries}

@@ -17,18 +17,17 @@ import msgspec
 import torch
 from msgspec import Struct
 from safetensors.torch import load_file
-from transformers import PreTrainedModel, set_seed
+from transformers import set_seed
 
 from export.bundle import Template
-from export.models import PairModel, PairPooling, is_causal
-from export.onnx import input_names, load_trunk
-from export.source import Source, read_source
+from export.onnx import input_names
+from export.source import read_source
 from export.tokenizer import PairTokenizer
 from export.trained import Trained as Exportable
-from export.trained import read_trained
 from training import adapters, tuning
 from training.average import interpolate
 from training.batches import Steps, judging
+from training.beginning import first_model
 from training.checkpoints import (
     BEST,
     FIRST,
@@ -49,7 +48,6 @@ from training.recipe import Recipe
 from training.sheets import Sheet, Words, digest, tokenised
 from training.teachers import find_teacher, taught
 from training.trainer import RankingTrainer, TrainingFailed, judged
-from training.tuning import BadRecipe
 from worker.ranking.model import Model, Vector
 
 MODEL: Final = "model"  # the folder that export reads
@@ -112,7 +110,7 @@ def fine_tune(
     with _threads(recipe.threads):
         set_seed(recipe.seed)
         source = read_source(base, base.name)
-        exportable = _loaded(recipe, source, categories, start)
+        exportable = first_model(recipe, source, categories, start)
         words = Words(
             template=source.template,
             pair_template=pair_template or exportable.pair_template,
@@ -223,45 +221,6 @@ def _written(
     for each in (*checkpoints(out), out / BEST, out / FIRST, out / TAUGHT):
         shutil.rmtree(each) if each.is_dir() else each.unlink(missing_ok=True)
     return result
-
-
-def _loaded(
-    recipe: Recipe, source: Source, categories: tuple[str, ...], start: Path | None
-) -> Exportable:
-    """The model to begin with: an earlier training's, or the base's with a head of 0.
-
-    A head of 0 adds nothing to what the cosine says; one of products then begins as a cosine. One
-    fitted to the base's mean states beforehand, on a thousand pairs, was no better on others than
-    the cosine alone, under any ridge.
-    """
-    if start is not None:
-        pair_model = read_trained(start, source).pair_model
-    else:
-        trunk = load_trunk(source)
-        pair_model = PairModel(trunk, _pooling(recipe, source, trunk))
-        torch.nn.init.zeros_(pair_model.head.weight)
-        torch.nn.init.zeros_(pair_model.head.bias)
-    head = None
-    if categories:
-        head = torch.nn.Linear(pair_model.trunk.config.hidden_size, len(categories))
-        torch.nn.init.zeros_(head.weight)
-        torch.nn.init.zeros_(head.bias)
-    return Exportable(pair_model, head, categories)
-
-
-def _pooling(recipe: Recipe, source: Source, trunk: PreTrainedModel) -> PairPooling:
-    tokenizer = PairTokenizer(source.folder, source.max_tokens)
-    typed = "token_type_ids" in input_names(trunk) and any(tokenizer([("a", "b")])[0].types)
-    if recipe.pooling == "product" and not typed:
-        raise BadRecipe(
-            f"pooling product: {source.name} does not tell a query's tokens from an item's by "
-            "their types; leave it at auto"
-        )
-    if recipe.pooling != "auto":
-        return recipe.pooling
-    if is_causal(trunk):
-        return "last"
-    return "product" if typed else source.pooling
 
 
 def _claim(out: Path, run: Run) -> None:

@@ -40,11 +40,9 @@ from training.checkpoints import (
     load_weights,
     save_whole,
 )
-from training.distil import distilled
-from training.losses import least_loss, mean, relevance_loss
-from training.model import RankingModel, Reading
-from training.objectives import category_chances, combined, diversity_loss
+from training.model import RankingModel
 from training.recipe import Recipe
+from training.step import losses, relevance_of
 from worker.errors import PrismrankError
 from worker.ranking.metrics import ndcg
 
@@ -210,55 +208,6 @@ def arguments(recipe: Recipe, folder: Path, judged: bool) -> TrainingArguments:
     )
 
 
-def losses(batch: Batch, reading: Reading, recipe: Recipe) -> tuple[Tensor, dict[str, Tensor]]:
-    """What is descended, and its parts by name."""
-    relevance = _relevance(batch, reading, recipe)
-    parts, own = {"relevance": relevance}, 1.0
-    if batch.taught is not None:
-        parts["distilled"] = distilled(recipe.teacher, reading.logits, batch.taught, batch.rows)
-        relevance = torch.lerp(relevance, parts["distilled"], recipe.teacher.weight)
-        own -= recipe.teacher.weight  # what a teacher says can be met
-    total = relevance
-    if recipe.diversity_weight > 0.0:
-        count = 0 if reading.categories is None else reading.categories.shape[-1]
-        parts["diversity"] = diversity_loss(
-            reading.logits,
-            batch.grades,
-            batch.weights,
-            category_chances(reading.categories, batch.known, count),
-            recipe.novelty,
-            recipe.temperature,
-        )
-        least = own * least_loss(recipe.loss, batch.grades, batch.weights, recipe.grade_scale)
-        weight = recipe.diversity_weight
-        total = combined(
-            recipe.combine, relevance, parts["diversity"], weight, least, reading.pooled
-        )
-    if reading.categories is not None:
-        parts["category"] = category_loss(reading.categories, batch.known)
-        total = total + parts["category"]
-    return total, parts
-
-
-def _relevance(batch: Batch, reading: Reading, recipe: Recipe) -> Tensor:
-    return relevance_loss(
-        recipe.loss,
-        reading.logits,
-        batch.grades,
-        batch.weights,
-        recipe.grade_scale,
-        recipe.depth,
-    )
-
-
-def category_loss(logits: Tensor, known: Tensor) -> Tensor:
-    """Cross-entropy over the items whose category is known; 0 where none is: [b, n, C], [b, n]."""
-    flat = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), known.flatten().clamp(min=0), reduction="none"
-    )
-    return mean(flat, (known.flatten() >= 0).float())
-
-
 @torch.inference_mode()
 def judged(model: RankingModel, batches: Sequence[Batch], recipe: Recipe) -> dict[str, float]:
     """nDCG@10 of the lists by the pair model alone, over those where an order can be better; the
@@ -270,7 +219,7 @@ def judged(model: RankingModel, batches: Sequence[Batch], recipe: Recipe) -> dic
         device = next(model.parameters()).device
         moved = Batch(*(None if each is None else each.to(device) for each in batch))  # type: ignore[arg-type]  # None stays in its place
         reading = model(moved)
-        loss = _relevance(moved, reading, recipe)
+        loss = relevance_of(moved, reading, recipe)
         relevance += [float(loss)] * len(batch.rows)
         gains += _ndcgs(reading.logits.cpu(), batch)
         if reading.categories is not None:

@@ -33,7 +33,7 @@ from training.model import RankingModel
 from training.offset import begin_as_cosine
 from training.recipe import Recipe
 from training.sheets import Words, tokenised
-from training.trainer import losses
+from training.step import losses
 
 ATTACKS: Final = {
     "none": Attack(),

@@ -25,7 +25,8 @@ from training.batches import Batch
 from training.losses import relevance_loss
 from training.model import RankingModel
 from training.recipe import Loss, Recipe
-from training.trainer import TrainingFailed, losses
+from training.step import losses
+from training.trainer import TrainingFailed
 from training.tuning import prepare
 
 KINDS: tuple[Kind, ...] = ("fgm", "pgd", "freelb", "smart")

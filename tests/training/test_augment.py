@@ -149,7 +149,7 @@ def test_as_many_texts_change_as_the_chance_says_and_no_others(
     title=st.text(min_size=1).filter(str.strip),
     query=st.text(min_size=1).filter(str.strip),
 )
-def test_no_text_is_ever_emptied(chances: list[float], seed: int, title: str, query: str) -> None:
+def test_no_text_is_ever_emptied(values: list[float], seed: int, title: str, query: str) -> None:
     augment = chances(**dict(zip(CHANCES, values, strict=True)))
     one = search(title, query=query)
     texts = read_anew(one, [0], Template(), 0.5, augment, (seed, 0, 0))
