@@ -46,4 +46,6 @@ def test_a_command_in_the_readme_is_one(line: list[str]) -> None:
 
 def test_the_readme_shows_the_commands_of_training() -> None:
     shown = {line[3] for line in commands() if line[2] == "training"}
-    assert shown == {"collect", "run", "loop", "evaluate", "explain", "tune", "simulate"}
+    assert shown == {
+        *("collect", "run", "loop", "evaluate", "explain", "tune", "simulate", "warm-up")
+    }
