@@ -20,7 +20,7 @@ from training.fine_tune import Trained
 from training.trainer import TrainingFailed
 
 ROOT = Path(__file__).parents[2]
-RUNS = {
+RUNS: dict[str, dict[str, Any]] = {
     "bce": {},
     "listnet, summed, with dropout of fields": {
         "loss": "listnet",
@@ -43,7 +43,7 @@ RUNS = {
     },
     "adalora, while it takes rank away": {"tuning": "adalora", "lora_rank": 2, "epochs": 2},
     "adalora, with what rank is left": {"tuning": "adalora", "lora_rank": 2, "max_steps": 12},
-    "adapters": {"tuning": "adapters"},
+    "adapters, each layer at a rate of its own": {"tuning": "adapters", "layer_decay": 0.5},
 }
 CHILD = """
 import json, sys
