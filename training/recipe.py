@@ -127,6 +127,10 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "adamw"
     )
     learning_rate: Annotated[float, Meta(gt=0, description="of the trunk, at its highest")] = 5e-5
+    layer_decay: Annotated[
+        float,
+        Meta(gt=0, le=1, description="each layer's rate is the next higher one's times this"),
+    ] = 1.0
     head_learning_rate: Annotated[float, Meta(gt=0, description="of the relevance head")] = 1e-3
     category_learning_rate: Annotated[float, Meta(gt=0, description="of the category head")] = 1e-2
     weight_decay: Annotated[

@@ -5,6 +5,7 @@ What learns beside a trunk that keeps still is in `training.adapters`.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -52,12 +53,11 @@ def optimiser(
     Decay is decoupled from the gradient in both (Loshchilov & Hutter 2019, algorithm 2), but for
     sgd, where it is the gradient of an L2 penalty.
     """
-    learning = [each for each in trunk.parameters() if each.requires_grad]
-    groups: list[dict[str, Any]] = [
-        _group([each for each in learning if each.ndim > 1], recipe.learning_rate, recipe),
-        _group([each for each in learning if each.ndim <= 1], recipe.learning_rate),
-        _group(list(head.parameters()), recipe.head_learning_rate),
-    ]
+    groups: list[dict[str, Any]] = []
+    for rate, learning in _by_rate(trunk, recipe).items():
+        groups.append(_group([each for each in learning if each.ndim > 1], rate, recipe))
+        groups.append(_group([each for each in learning if each.ndim <= 1], rate))
+    groups.append(_group(list(head.parameters()), recipe.head_learning_rate))
     if category_head is not None:
         groups.append(_group(list(category_head.parameters()), recipe.category_learning_rate))
     groups = [group for group in groups if group["params"]]
@@ -72,6 +72,35 @@ def schedule(optimizer: Optimizer, steps: int, recipe: Recipe) -> LRScheduler:
     warmup = int(recipe.warmup * steps)
     found: LRScheduler = get_scheduler(name, optimizer, warmup, steps)
     return found
+
+
+def _by_rate(trunk: torch.nn.Module, recipe: Recipe) -> dict[float, list[torch.nn.Parameter]]:
+    """What of a trunk learns, by its rate, each layer's that of the next higher one times the decay
+    (Howard & Ruder 2018, "Universal language model fine-tuning", section 3.2; a decay in Clark et
+    al. 2020, "ELECTRA", appendix A).
+
+    The highest layer and what stands above it have the recipe's own rate; the embeddings, and what
+    else stands below the lowest, are one layer more.
+    """
+    heights = _heights(trunk) if recipe.layer_decay < 1.0 else {}
+    top = max(heights.values(), default=0)
+    found: dict[float, list[torch.nn.Parameter]] = {}
+    for each in trunk.parameters():
+        if each.requires_grad:
+            below = top - heights.get(each, top)
+            found.setdefault(recipe.learning_rate * recipe.layer_decay**below, []).append(each)
+    return found
+
+
+def _heights(trunk: torch.nn.Module) -> dict[torch.nn.Parameter, int]:
+    """The height of each parameter, from 0 below the lowest layer; those above all are left out."""
+    found = {
+        each: height
+        for height, layer in enumerate(layers(trunk), start=1)
+        for each in layer.parameters()
+    }
+    below = itertools.takewhile(lambda each: each not in found, trunk.parameters())
+    return dict.fromkeys(below, 0) | found
 
 
 def _group(parameters: list[Any], rate: float, recipe: Recipe | None = None) -> dict[str, Any]:

@@ -58,7 +58,7 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "adalora, while it takes rank away": {"tuning": "adalora", "lora_rank": 2, "epochs": 2},
     "adalora, with what rank is left": {"tuning": "adalora", "lora_rank": 2, "max_steps": 12},
-    "adapters": {"tuning": "adapters"},
+    "adapters, each layer at a rate of its own": {"tuning": "adapters", "layer_decay": 0.5},
 }
 CHILD = """
 import json, sys

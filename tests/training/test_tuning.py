@@ -73,6 +73,40 @@ def test_each_part_has_its_own_rate_and_only_matrices_decay() -> None:
     assert all(each.ndim > 1 for each in steps.param_groups[0]["params"])
 
 
+RATES = {
+    "bert": [("embeddings.", 0.25), ("encoder.layer.0.", 0.5), ("encoder.layer.1.", 1.0)],
+    "distilbert": [
+        ("embeddings.", 0.25),
+        ("transformer.layer.0.", 0.5),
+        ("transformer.layer.1.", 1.0),
+    ],
+    "qwen3": [("embed_tokens.", 0.5), ("layers.0.", 1.0), ("norm.", 1.0)],
+}
+
+
+@pytest.mark.parametrize(("family", "rates"), RATES.items(), ids=RATES)
+def test_each_layer_has_half_the_rate_of_the_next_higher_one(
+    family: str, rates: list[tuple[str, float]]
+) -> None:
+    trunk = prepared(family, freeze_embeddings=False)
+    recipe = Recipe(learning_rate=1.0, head_learning_rate=7.0, layer_decay=0.5)
+    steps = optimiser(trunk, torch.nn.Linear(32, 1), None, recipe)
+    found = {id(each): group["lr"] for group in steps.param_groups for each in group["params"]}
+    decays = {id(e): g["weight_decay"] for g in steps.param_groups for e in g["params"]}
+    for name, each in trunk.named_parameters():
+        known = [rate for start, rate in rates if name.startswith(start)]
+        assert found.pop(id(each)) == (known or [1.0])[0], name  # a pooler stands above all layers
+        assert decays[id(each)] == (0.01 if each.ndim > 1 else 0.0)
+    assert set(found.values()) == {7.0}
+
+
+def test_without_decay_no_layers_are_looked_for() -> None:
+    flat = torch.nn.Linear(3, 2)
+    assert len(optimiser(flat, torch.nn.Linear(3, 1), None, Recipe()).param_groups) == 3
+    with pytest.raises(BadRecipe, match="no list of layers to tell apart"):
+        optimiser(flat, torch.nn.Linear(3, 1), None, Recipe(layer_decay=0.9))
+
+
 def test_either_optimiser_descends() -> None:
     for name in ("adamw", "sgd"):
         model = PairModel(prepared(), "mean")
