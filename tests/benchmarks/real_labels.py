@@ -54,7 +54,7 @@ def main() -> None:
     cells = options.out / "cells.jsonl"
     sets = {name: worth_measuring(read_set(name, options.data), SETS[name].fewest) for name in SETS}
     base = side(zero_shot(_config(options, 0, 0.0), _say)).model
-    _remember(base, options.out / "vectors.npz", options.data)
+    remember(base, lambda: train_lists(options.data), options.out / "vectors.npz")
     _keep(cells, 0, ZERO_SHOT, lambda: _baselines(sets, base))
     for seed in options.seeds:
         for alpha in options.alphas:
@@ -83,7 +83,7 @@ def _named(alpha: float) -> str:
 def _learned(options: argparse.Namespace, seed: int, alpha: float, sets: Sets, base: Model) -> Runs:
     """One training, from labels to a draft with its constants."""
     config = _config(options, seed, alpha)
-    learn, kept = split_by_query(_train(options.data), config.judge.kept)
+    learn, kept = split_by_query(train_lists(options.data), config.judge.kept)
     lesson = pipeline.Lesson(learn, kept, {}, {"lists": len(learn), "kept": len(kept)})
     one = Round(options.out / (f"seed-{seed}" + (f"-alpha-{alpha:g}" if alpha else "")))
     model = Bundled(pipeline.taught(config, one, lesson, base, None, _say))
@@ -128,11 +128,11 @@ def _best_first(scores: Mapping[str, float], judged: Judged) -> list[str]:
     return sorted(judged.gains, key=lambda item: -scores[item])
 
 
-def _remember(model: Model, path: Path, data: Path) -> None:
-    """Let the base model know all train texts, which takes minutes; once known, they are in `path`
-    for other runs."""
+def remember(model: Model, lists: Callable[[], Sequence[LabelledList]], path: Path) -> None:
+    """Let the base model know all texts of lists, which takes minutes; once known, they are in
+    `path` for other runs."""
     if not path.exists():
-        found = teach.vectors_of(_train(data), model)
+        found = teach.vectors_of(lists(), model)
         np.savez(path.with_suffix(".part.npz"), texts=[*found], vectors=[*found.values()])
         path.with_suffix(".part.npz").rename(path)
     with np.load(path) as kept:
@@ -140,7 +140,8 @@ def _remember(model: Model, path: Path, data: Path) -> None:
             model.readings[text] = Reading(vector)
 
 
-def _train(data: Path) -> list[LabelledList]:
+def train_lists(data: Path) -> list[LabelledList]:
+    """What is learned from: the train parts."""
     return [one for name in TRAINED_ON for one in labelled(read_set(name, data, "train"))]
 
 
