@@ -84,7 +84,7 @@ def read_anew(
     as they were."""
     chance = np.random.default_rng(seed)
     partial = _without_fields(template, field_dropout, bool(search.history), chance)
-    if augment == PLAIN:
+    if msgspec.structs.replace(augment, hard_negatives=0) == PLAIN:
         return None if partial == template else pair_texts(search, rows, partial)
     query = _query(search.event.user_query, augment, chance)
     event = msgspec.structs.replace(search.event, user_query=query)

@@ -27,6 +27,11 @@ def first_model(
     """
     if start is not None:
         pair_model = read_trained(start, source).pair_model
+        if recipe.pooling not in ("auto", pair_model.pooling):
+            raise BadRecipe(
+                f"pooling {recipe.pooling}: expected auto or {pair_model.pooling}, as the weights"
+                " that it begins with are pooled"
+            )
     else:
         trunk = load_trunk(source)
         pair_model = PairModel(trunk, _pooling(recipe, source, trunk))

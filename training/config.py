@@ -93,6 +93,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f'model.history {self.model.history}: expected debias.rows "impression", for one'
                 " list a query has no user; or history 0"
             )
+        if self.recipe.replay.share is not None and self.debias.rows == "query":
+            raise ValueError(
+                f"recipe.replay.share {self.recipe.replay.share}: expected debias.rows"
+                ' "impression", for one list a query is of all periods; or no share'
+            )
 
     @property
     def digest(self) -> str:

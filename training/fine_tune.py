@@ -21,7 +21,7 @@ from transformers import set_seed
 
 from export.bundle import Template
 from export.onnx import input_names
-from export.source import read_source
+from export.source import read_source, weights_sha256
 from export.tokenizer import PairTokenizer
 from export.trained import Trained as Exportable
 from training import adapters, tuning
@@ -41,7 +41,6 @@ from training.checkpoints import (
 )
 from training.dataset import LabelledList
 from training.model import RankingModel
-from training.negatives import with_negatives
 from training.offset import begin_as_cosine, cosine_says
 from training.progress import Curves, Progress, Say
 from training.recipe import Recipe
@@ -82,6 +81,7 @@ class Run:
     dev: str
     categories: tuple[str, ...]
     teacher: str  # sha256 of it; empty where nobody teaches
+    start: str  # sha256 of the earlier training's weights; empty where it began with the base
 
 
 def fine_tune(
@@ -97,7 +97,7 @@ def fine_tune(
     start: Path | None = None,
     champion: Model | None = None,
 ) -> Trained:
-    """Train on `train`, watch `dev`, and write `out`/model, which `export.trained` reads.
+    """Train on `train` as it is, watch `dev`, and write `out`/model, which `export.trained` reads.
 
     `vectors` are the base encoder's, by the text of every item; `categories` those that the head
     learns (none: no head). `pair_template` says how a pair is written (default: what the base
@@ -119,7 +119,6 @@ def fine_tune(
             categories=categories,
         )
         say(f"reading {len(train)} lists to learn from and {len(dev)} to watch")
-        train = with_negatives(train, vectors, source.template, recipe.augment.hard_negatives)
         learnt, watched = tokenised(train, words), tokenised(dev, words)
         if not learnt:
             raise TrainingFailed("no list has a query and a grade that counts: nothing to learn")
@@ -127,7 +126,8 @@ def fine_tune(
             raise TrainingFailed("patience is set, and there are no dev lists to be patient with")
         teacher = find_teacher(recipe, source, words.pair_template, champion)
         data = (source.weights_sha256, digest(learnt), digest(watched))
-        run = Run(recipe, *data, categories, teacher.sha256 if teacher else "")
+        began = weights_sha256(start, start.name) if start else ""
+        run = Run(recipe, *data, categories, teacher.sha256 if teacher else "", began)
         _claim(out, run)
         if (out / RESULT).is_file():
             return msgspec.json.decode((out / RESULT).read_bytes(), type=Trained)
@@ -160,6 +160,7 @@ def _trained(
     if recipe.interpolate < 1.0 and not last:
         save_whole(model.pair_model, out / FIRST)
     tuning.prepare(trunk, recipe)
+    set_seed(recipe.seed)  # whatever was drawn before, and a run that goes on does not draw again
     heeding = adapters.inject(trunk, recipe, len(steps))
     optimizer = tuning.optimiser(trunk, model.pair_model.head, model.category_head, recipe)
     trainer = RankingTrainer(

@@ -24,7 +24,7 @@ from training import teach
 from training.assess import Bench, Extra, assess, side
 from training.clicks import clicks_checks
 from training.columns import columns
-from training.config import Config
+from training.config import BadConfig, Config
 from training.dataset import LabelledList, graded, labelled, split_by_query
 from training.debias import split, weigh
 from training.dossier import DECISION, Dossier
@@ -33,7 +33,9 @@ from training.fine_tune import MODEL, RESULT, Trained, fine_tune
 from training.gate import Decision, decide
 from training.impressions import ImpressionList, join_impressions
 from training.judgments import GradedQuery, digest, read_jsonl, worth_measuring
+from training.negatives import with_negatives
 from training.reading import Snapshot
+from training.recipe import CHAMPION
 from training.replay import replayed
 from training.rounds import Outcome, Pinned, Round
 from training.service import begins_with, begun, in_service, pin, promote_once, zero_shot
@@ -135,7 +137,16 @@ def run_judgments(config: Config, queries: Sequence[GradedQuery], out: Path, say
 
 
 def lesson_of(config: Config, queries: Sequence[GradedQuery]) -> Lesson:
-    """Human labels as `run_judgments` shares them out."""
+    """Human labels as `run_judgments` shares them out. Raises BadConfig where the recipe asks for a
+    champion: labels alone have none."""
+    recipe = config.recipe
+    recipe = config.recipe
+    for name, asked in {"start": recipe.start, "teacher.folder": recipe.teacher.folder}.items():
+        if asked == CHAMPION:
+            raise BadConfig(
+                f'recipe.{name} "{CHAMPION}": expected another from human labels, beside which'
+                " nothing serves; nothing was trained"
+            )
     lists = labelled(queries)
     rest, judged = split_by_query(lists, config.judge.kept, "judged ")
     learn, kept = split_by_query(rest, config.judge.kept)
@@ -185,10 +196,11 @@ def taught(
     """The draft of a lesson with its constants: fine-tune, export, calibrate. Where nobody is the
     champion, the base is."""
     model, recipe = config.model, config.recipe
-    lesson = replace(lesson, learn=replayed(lesson.learn, recipe.replay, recipe.seed))
+    vectors = teach.vectors_of([*lesson.learn, *lesson.kept], base)
+    learn = with_negatives(lesson.learn, vectors, base.template, recipe.augment.hard_negatives)
+    lesson = replace(lesson, learn=replayed(learn, recipe.replay, recipe.seed))
     teach.check_enough(lesson.learn, lesson.kept)
     categories = model.categories(lesson.learn)
-    vectors = teach.vectors_of([*lesson.learn, *lesson.kept], base)
     start = begins_with(config, parent, say)
     trained = one.stage(
         "trained",

@@ -221,6 +221,11 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"interpolate {self.interpolate}: expected 1 with tuning adapters, for the weights"
                 " that it began with have none"
             )
+        if self.average and self.tuning == "adalora":
+            raise ValueError(
+                f"average {self.average}: expected 0 with tuning adalora, for a mean holds what"
+                " rank was taken away"
+            )
         if self.checkpoint_steps % self.log_steps:
             raise ValueError(
                 f"checkpoint_steps {self.checkpoint_steps}: expected a multiple of log_steps "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import numpy as np
@@ -65,9 +65,14 @@ def shares(sizes: Sequence[int], wanted: int) -> list[int]:
 def _periods(lists: Sequence[LabelledList], length: timedelta) -> dict[float, list[int]]:
     """Age in whole periods before the newest list -> the rows of that age; what says no time is
     older than all."""
-    times = [one.search.event.timestamp for one in lists]
+    times = [_utc(one.search.event.timestamp) for one in lists]
     newest = max((at for at in times if at is not None), default=None)
     found: dict[float, list[int]] = defaultdict(list)
     for row, at in enumerate(times):
         found[math.inf if at is None or newest is None else (newest - at) // length].append(row)
     return found
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    """A time without a zone is of UTC, as in the logs."""
+    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at

@@ -29,6 +29,7 @@ from optuna.samplers import TPESampler
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from export.bundle import BundleError
 from export.session import Session
 from training import evaluate, pipeline
 from training.assess import TIMED, side
@@ -93,11 +94,12 @@ def search(
                 f"{len(judges)} kept lists: expected one with a relevant item that has a brand or a"
                 " category, for alpha-nDCG to tell of; nothing was trained"
             )
+        base = side(zero_shot(config, say)).model  # it remembers the texts for all trials
         while (number := len(study.trials)) < trials:
             point = asked(study.trials, config, number)
             say(f"trial {number}: {', '.join(f'{name} {each}' for name, each in point.items())}")
             one = Round(folder / "trials" / f"{number:04d}")
-            study.add_trial(_made(config, point, one, lesson, judges, say))
+            study.add_trial(_made(config, point, one, lesson, judges, base, say))
             shutil.rmtree(one.folder, ignore_errors=True)
             say(f"trial {number} ended")
         shutil.rmtree(folder / "trials", ignore_errors=True)  # of one that was killed here
@@ -166,14 +168,15 @@ def _made(
     one: Round,
     lesson: pipeline.Lesson,
     judges: Sequence[GradedQuery],
+    base: Model,
     say: Say,
 ) -> FrozenTrial:
-    """The trial of a point, taught and judged; a failed one where it cannot be taught."""
+    """The trial of a point, taught and judged; a failed one where it cannot be taught, or exported:
+    a model that says the same of every pair is refused there."""
     moved = replace(config, recipe=at(config.recipe, point))
-    base = side(zero_shot(config, say))
     try:
-        session = pipeline.taught(moved, one, lesson, base.model, None, say)
-    except (TrainingFailed, BadRecipe) as error:
+        session = pipeline.taught(moved, one, lesson, base, None, say)
+    except (TrainingFailed, BadRecipe, BundleError) as error:
         say(str(error))
         return create_trial(
             state=TrialState.FAIL,

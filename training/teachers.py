@@ -118,10 +118,16 @@ def _bundle(folder: Path, threads: int) -> Score:
 
 def _as_served(model: Model, searches: Sequence[JoinedSearch]) -> list[Doubles]:
     """The logits that a worker would order by: both stages, blended and calibrated."""
+    searches = [_whole(search) for search in searches]
     readings = read(needed(searches, model), model)
     judged = [first_stage(search, readings, model) for search in searches]
     logits = [one.logits for one in second_stage(searches, judged, model)]
     return [each for each in logits if each is not None]  # all: each has a query
+
+
+def _whole(search: JoinedSearch) -> JoinedSearch:
+    """A pair model is to read every candidate: there is no hurry."""
+    return replace(search, dials=replace(search.dials, pair_candidates=len(search.entries)))
 
 
 def _trained(folder: Path, base: Source, template: Template) -> Score:

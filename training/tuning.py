@@ -55,8 +55,8 @@ def optimiser(
     """
     groups: list[dict[str, Any]] = []
     for rate, learning in _by_rate(trunk, recipe).items():
-        groups.append(_group([each for each in learning if each.ndim > 1], rate, recipe))
-        groups.append(_group([each for each in learning if each.ndim <= 1], rate))
+        groups.append(_group([each for each in learning if _is_matrix(each)], rate, recipe))
+        groups.append(_group([each for each in learning if not _is_matrix(each)], rate))
     groups.append(_group(list(head.parameters()), recipe.head_learning_rate))
     if category_head is not None:
         groups.append(_group(list(category_head.parameters()), recipe.category_learning_rate))
@@ -64,6 +64,11 @@ def optimiser(
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=MOMENTUM)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+
+def _is_matrix(parameter: torch.nn.Parameter) -> bool:
+    """A scale that is stored as a row or a column is none: at 0 it would switch off, not relax."""
+    return parameter.ndim > 1 and min(parameter.shape) > 1
 
 
 def schedule(optimizer: Optimizer, steps: int, recipe: Recipe) -> LRScheduler:

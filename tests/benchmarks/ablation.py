@@ -138,7 +138,7 @@ def sample(lists: Sequence[LabelledList]) -> list[LabelledList]:
     """Lists of some PAIRS pairs beyond those that are kept, by the hash of their queries."""
 
     def drawn(one: LabelledList) -> bytes:
-        return hashlib.sha256(one.search.event.user_query.encode()).digest()
+        return hashlib.sha256(f"sample {one.search.event.user_query}".encode()).digest()
 
     chosen: list[LabelledList] = []
     pairs = 0

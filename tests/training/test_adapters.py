@@ -136,6 +136,16 @@ def test_what_does_not_fit_the_base_is_refused(
         adapted(kind, family, steps, **dials)
 
 
+def test_weight_decay_leaves_scales_and_singular_values_alone() -> None:
+    for kind, scale in {"ia3": "ia3_l", "adalora": "lora_E"}.items():
+        trunk, _ = adapted(kind)
+        groups = optimiser(trunk, torch.nn.Linear(32, 1), None, Recipe()).param_groups
+        decays = {id(e): group["weight_decay"] for group in groups for e in group["params"]}
+        found = [decays[id(e)] for name, e in trunk.named_parameters() if scale in name]
+        assert found
+        assert set(found) == {0.0}
+
+
 def test_targets_are_ends_of_names() -> None:
     for kind in ("lora", "dora", "rslora", "adalora", "ia3"):
         trunk, _ = adapted(kind, lora_targets=("query", "value"))

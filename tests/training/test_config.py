@@ -72,6 +72,14 @@ def test_a_past_is_learned_from_rows_that_have_a_user(tmp_path: Path) -> None:
     assert read(write(tmp_path, by_impression)).model.pair_template.history == 3
 
 
+def test_older_periods_are_replayed_from_rows_that_have_one(tmp_path: Path) -> None:
+    replaying = LEAST + "[recipe.replay]\nshare = 0.5\n"
+    with pytest.raises(BadConfig, match=r'share 0\.5: expected debias\.rows "impression"'):
+        read(write(tmp_path, replaying))
+    by_impression = replaying + '[debias]\nrows = "impression"\n'
+    assert read(write(tmp_path, by_impression)).recipe.replay.share == 0.5
+
+
 def test_a_precision_that_no_export_knows_is_refused_before_anything_is_learned(
     tmp_path: Path,
 ) -> None:

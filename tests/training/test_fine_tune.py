@@ -228,6 +228,8 @@ def test_what_cannot_be_trained_is_refused_with_its_reason(
         ({"patience": 0}, ">= 1"),
         ({"loss": "hinge"}, "hinge"),
         ({"speed": 1}, "unknown field `speed`"),
+        ({"interpolate": 0.5, "tuning": "adapters"}, "expected 1 with tuning adapters"),
+        ({"average": 0.9, "tuning": "adalora"}, "expected 0 with tuning adalora"),
     ],
 )
 def test_a_recipe_checks_itself(dials: dict[str, Any], why: str) -> None:

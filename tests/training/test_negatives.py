@@ -104,7 +104,8 @@ def test_what_is_mined_is_learned_from(base: Path, tmp_path: Path) -> None:
     def losses(name: str, **augment: int) -> object:
         recipe = msgspec.convert({**SMALL, "max_steps": 4, "augment": augment}, Recipe)
         out = tmp_path / name
-        return fine_tune(recipe, base, lists, [], vectors, (), out, silent).losses
+        learn = with_negatives(lists, vectors, Template(), recipe.augment.hard_negatives)
+        return fine_tune(recipe, base, learn, [], vectors, (), out, silent).losses
 
     assert losses("none", hard_negatives=0) == losses("plain")
     assert losses("some", hard_negatives=2) != losses("plain")

@@ -19,7 +19,8 @@ from tests.training import tiny
 from tests.training.conftest import Made, begin
 from training import pipeline
 from training.__main__ import main
-from training.config import Config
+from training.config import BadConfig, Config
+from training.debias import DebiasSettings
 from training.judgments import read_jsonl
 from training.recipe import CHAMPION, Recipe, Replay, Teacher
 from training.rounds import OUTCOME, BadRound, Outcome
@@ -141,7 +142,8 @@ def test_a_round_can_go_on_from_what_serves_be_taught_by_it_and_draw_from_older_
         threads=1,
     )
     said: list[str] = []
-    config = msgspec.structs.replace(made.config, recipe=recipe)
+    rows = DebiasSettings(rows="impression")
+    config = msgspec.structs.replace(made.config, recipe=recipe, debias=rows)
     ended = pipeline.run_round(config, 2, made.round(2), said.append)
     first = outcome(made, 1)
     weights = [made.registry.fetch(one.bundle, tmp_path) / WEIGHTS for one in (first, ended)]
@@ -336,3 +338,10 @@ def test_too_few_labels_are_told_before_anything_is_trained(
     said = capsys.readouterr().err
     assert "expected at least 1 and 50; nothing was trained" in said
     assert [each.name for each in tmp_path.iterdir()] == ["few.jsonl"]
+
+
+def test_labels_alone_have_no_champion(first_round: Made, tmp_path: Path) -> None:
+    for recipe in (Recipe(start="champion"), Recipe(teacher=Teacher(folder=CHAMPION))):
+        config = msgspec.structs.replace(first_round.config, recipe=recipe)
+        with pytest.raises(BadConfig, match='"champion": expected another from human labels'):
+            pipeline.lesson_of(config, [])

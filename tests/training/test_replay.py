@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,6 +40,14 @@ def days_of(lists: Sequence[LabelledList]) -> Counter[int | None]:
 def test_without_a_share_everything_is_learned() -> None:
     lists = aged([0, 5, None])
     assert replayed(lists, Replay(), 0) is lists
+
+
+def test_a_time_without_a_zone_is_of_utc() -> None:
+    first, second = aged([0, 3])
+    event = msgspec.structs.replace(second.search.event, timestamp=datetime(2026, 11, 25))
+    naive = replace(second, search=replace(second.search, event=event))
+    newest = Replay(share=0.0, period_days=1)
+    assert replayed([first, naive], newest, 0) == replayed([first, second], newest, 0) == [first]
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,9 @@ def test_a_configuration_written_is_the_one_that_is_read(tmp_path: Path) -> None
     """Also of times, texts to escape and tables."""
     made = tiny.config(tmp_path, Path('a "quoted" \\ base'))
     past = msgspec.structs.replace(
-        made.past, actions={"bought it": "purchase"}, at=made.simulate.start
+        made.past,
+        actions={"bought it": "purchase", "👍 \x7f": "click"},
+        at=made.simulate.start,
     )
     made = msgspec.structs.replace(made, past=past)
     (tmp_path / "c.toml").write_text(pareto.toml(made))
