@@ -143,7 +143,8 @@ def test_a_round_can_go_on_from_what_serves_be_taught_by_it_and_draw_from_older_
     )
     said: list[str] = []
     rows = DebiasSettings(rows="impression")
-    config = msgspec.structs.replace(made.config, recipe=recipe, debias=rows)
+    model = msgspec.structs.replace(made.config.model, most_categories=0)
+    config = msgspec.structs.replace(made.config, recipe=recipe, debias=rows, model=model)
     ended = pipeline.run_round(config, 2, made.round(2), said.append)
     first = outcome(made, 1)
     weights = [made.registry.fetch(one.bundle, tmp_path) / WEIGHTS for one in (first, ended)]
