@@ -114,6 +114,13 @@ def title_words_gone(texts: Texts) -> list[bool]:
     return [word not in texts[0][1] for word in ("Trail", "shoe,", "red,", "2", "pack")]
 
 
+def test_each_item_has_a_chance_of_its_own() -> None:
+    twins = search(*["trail shoe"] * 3, query="trail shoe")
+    for name in ("title_typos", "title_dropout"):
+        found = [read(chances(**{name: 0.5}), seed, one=twins) for seed in range(60)]
+        assert sum(len({item for _, item in texts}) > 1 for texts in found) > 30
+
+
 @pytest.mark.parametrize("share", [0.2, 0.7])
 @pytest.mark.parametrize(
     ("name", "where", "changed"),
