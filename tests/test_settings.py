@@ -17,7 +17,10 @@ BAD = [
     ({"PRISMRANK_PROFILES": "yes"}, "PRISMRANK_PROFILES"),
     ({"PRISMRANK_CHALLENGER": "live"}, "PRISMRANK_CHALLENGER: expected another alias than"),
     ({"PRISMRANK_CHALLENGER": "../x"}, "PRISMRANK_CHALLENGER: expected an alias: lower-case"),
-    ({"PRISMRANK_CHALLENGER_SHARE": "1.5"}, r"PRISMRANK_CHALLENGER_SHARE: expected `float` <= 1"),
+    ({"PRISMRANK_CHALLENGER_SHARE": "1.5"}, r"PRISMRANK_CHALLENGER_SHARE: expected `float` <= 0.5"),
+    ({"PRISMRANK_CHALLENGER_SHARE": "0.1"}, "PRISMRANK_CHALLENGER: expected an alias, or challe"),
+    ({"PRISMRANK_CHALLENGER_GROUP": "=Acme"}, "PRISMRANK_CHALLENGER_GROUP: expected field=value"),
+    ({"PRISMRANK_CHALLENGER_GROUP": "brand=Acme"}, "expected challenger_shadow above 0"),
     ({"PRISMRANK_CHALLENGER_GROUP": "brand"}, "PRISMRANK_CHALLENGER_GROUP: expected field=value"),
     ({"PRISMRANK_CHALLENGER_GROUP": "colour=red"}, "one of category, brand, seller, group_id, att"),
 ]
@@ -48,7 +51,8 @@ def test_settings_are_read_from_text() -> None:
 
 
 def test_the_group_that_a_challenger_must_not_hide_is_read_from_text() -> None:
-    group = read({"PRISMRANK_CHALLENGER_GROUP": "attributes.size=small=s"}).watched_group
+    shadow = {"PRISMRANK_CHALLENGER": "next", "PRISMRANK_CHALLENGER_SHADOW": "0.1"}
+    group = read({"PRISMRANK_CHALLENGER_GROUP": "attributes.size=small=s", **shadow}).watched_group
     assert group is not None
     assert (group.field, group.value) == ("attributes.size", "small=s")
     assert Settings().watched_group is None

@@ -38,7 +38,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str, Meta(description="alias of a bundle that is tried beside the live one; empty: none")
     ] = ""
     challenger_share: Annotated[
-        float, Meta(ge=0, le=1, description="share of users whose lists the challenger makes")
+        float,
+        Meta(
+            ge=0,
+            le=0.5,
+            description="share of users whose lists the challenger makes; at most half, for it is "
+            "held against the others",
+        ),
     ] = 0.0
     challenger_shadow: Annotated[
         float,
@@ -160,12 +166,19 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.challenger == self.alias:
             expected = "another alias than PRISMRANK_ALIAS"
             raise BadSetting(_message("challenger", expected, self.challenger))
-        group = self.watched_group
-        kind, _, name = group.field.partition(".") if group else ("", "", "")
-        if group and not (
-            group.value and (group.field in TEXTS or (kind == "attributes" and name))
-        ):
+        if (self.challenger_share or self.challenger_shadow) and not self.challenger:
+            expected = "an alias, or challenger_share and challenger_shadow of 0"
+            raise BadSetting(_message("challenger", expected, self.challenger))
+        if self.challenger_group:
+            self._check_group(*self.challenger_group.partition("=")[::2])
+
+    def _check_group(self, field: str, value: str) -> None:
+        kind, _, name = field.partition(".")
+        if not value or not (field in TEXTS or (kind == "attributes" and name)):
             expected = f"field=value, the field one of {', '.join(TEXTS)}, attributes.NAME"
+            raise BadSetting(_message("challenger_group", expected, self.challenger_group))
+        if not self.challenger_shadow:
+            expected = "challenger_shadow above 0, for a group is watched in silent lists"
             raise BadSetting(_message("challenger_group", expected, self.challenger_group))
 
     @property

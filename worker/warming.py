@@ -47,11 +47,12 @@ def warm_first(method: str) -> bool:
 
 def warm_rest() -> None:
     """Have the rest compiled and kept, and load it. Where that fails, first use compiles it."""
-    child = subprocess.run([sys.executable, "-c", CHILD], stderr=subprocess.PIPE, check=False)
-    if child.returncode == 0:
+    try:
+        subprocess.run([sys.executable, "-c", CHILD], stderr=subprocess.PIPE, check=True)
         warm()
-    else:
-        LOG.warning("compiling ahead failed: %s", child.stderr.decode(errors="replace")[-500:])
+    except (OSError, subprocess.CalledProcessError) as error:
+        told = getattr(error, "stderr", None) or b""
+        LOG.warning("compiling ahead failed: %s %s", error, told.decode(errors="replace")[-500:])
 
 
 def keep_all() -> None:

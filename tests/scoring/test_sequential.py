@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.ranking.model import Doubles
-from worker.scoring.sequential import STAKES, Bet
+from worker.scoring.sequential import EPOCH, STAKES, Bet
 
 ALPHA, RUNS, LOOKS = 0.05, 400, 1_000
 Draw = Callable[[np.random.Generator], Doubles]
@@ -111,6 +111,17 @@ def test_the_capital_is_the_mean_of_plain_products(
     capital = sum(column[-1] for column in capitals) / len(STAKES)
     for value in values:
         bet.see(value)
-    if abs(capital * alpha - 1.0) > 1e-9:
-        assert bet.won(alpha) == (capital >= 1.0 / alpha)
+    if abs(capital * alpha / 2.0 - 1.0) > 1e-9:  # half of alpha: the other is staked anew
+        assert bet.won(alpha) == (capital >= 2.0 / alpha)
     assert min(min(column) for column in capitals) > 0.0
+
+
+@pytest.mark.parametrize("good", [0, 10 * EPOCH, 100 * EPOCH])
+def test_what_begins_late_is_found_nearly_as_soon(good: int) -> None:
+    bet = Bet(0.01, -1.0, 1.0)
+    for _ in range(good):
+        bet.see(0.0)
+    assert not bet.won(ALPHA)
+    for _ in range(40 if good else 20):
+        bet.see(1.0)
+    assert bet.won(ALPHA)

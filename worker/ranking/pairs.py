@@ -43,7 +43,7 @@ def second_stage(
     ]
     # Where it has no word there is nothing to read.
     chosen = [
-        _best(search, one, model) if share > 0.0 else []
+        rows_read(search, one, model) if share > 0.0 else []
         for search, one, share in zip(searches, judged, shares, strict=True)
     ]
     wanted = [
@@ -94,8 +94,8 @@ def evidence(
     )
 
 
-def _best(search: JoinedSearch, judged: Judged, model: Model) -> list[int]:
-    """The candidates that the pair model reads, in event order: the first stage's best."""
+def rows_read(search: JoinedSearch, judged: Judged, model: Model) -> list[int]:
+    """The candidates that the pair model reads at most, in event order: the first stage's best."""
     count = pair_count(search, model)
     if count == 0 or judged.logits is None:
         return []

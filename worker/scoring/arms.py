@@ -95,23 +95,24 @@ class Arms:
             return None
         return trial.challenger
 
-    def scored(self, model: Model, texts: int, pairs: int, seconds: float) -> None:
+    def scored(self, model: Model, searches: int, texts: int, pairs: int, seconds: float) -> None:
         """A micro-batch was scored that read `texts` new texts and wanted `pairs` pairs."""
         trial = self._trial()
         if trial is None or model not in (trial.champion, trial.challenger):
             return
         arm: Arm = "challenger" if model is trial.challenger else "champion"
         self._telemetry.arm_score_seconds.labels(arm).observe(seconds)
-        trial.watch.timed(arm, texts, pairs, seconds)
+        if not pairs:  # else it is not known how many of them were read before
+            trial.watch.timed(arm, searches, texts, seconds)
         self._judge(trial)
 
-    def failed(self, model: Model, instead: RankedList) -> None:
+    def failed(self, model: Model, search: JoinedSearch, instead: RankedList) -> None:
         """A challenger could not score a search; the list that the champion made instead."""
         trial = self._trial()
         if trial is None or model is not trial.challenger:
             return
         self._telemetry.arm_errors.labels("challenger").inc()
-        if not instead.degraded:  # else no model can score it, and `answered` counts it
+        if not instead.degraded and trial.outcomes.first(who(search)):  # else no model can score it
             trial.watch.answered("challenger", failed=True)
             self._judge(trial)
 
@@ -125,10 +126,12 @@ class Arms:
             self._telemetry.arm_degraded.labels(arm).inc()
         if ranked.reason == "model_error":
             self._telemetry.arm_errors.labels("champion").inc()
-        # Else another model made it: the challenger failed, which is told, or came in between.
-        if ranked.degraded or ranked.model == trial.model(arm).digest:
-            trial.watch.answered(arm, ranked.degraded)
-            trial.outcomes.listed(search.event.query_id, who(search), arm, now)
+        # Else no model could score it, or another one did: the challenger failed, which is told, or
+        # came in between.
+        late = ranked.degraded and ranked.reason != "model_error"
+        if (late or ranked.model == trial.model(arm).digest) and trial.outcomes.first(who(search)):
+            trial.watch.answered(arm, late)
+            trial.outcomes.listed(search.event.query_id, arm, now)
         for clicked_arm, clicked in trial.outcomes.closed(now):
             trial.watch.clicked(clicked_arm, clicked)
         self._judge(trial)
@@ -150,7 +153,7 @@ class Arms:
             await self._step(trial, *trial.running, off_loop)
             return True
         if self._settings.challenger_share and not trial.ahead:
-            trial.ahead.extend(self._ahead(trial.challenger))
+            trial.ahead.extend(await off_loop(partial(self._ahead, trial.challenger)))
         if trial.ahead:
             await off_loop(partial(read, (trial.ahead.popleft(),), trial.challenger))
             return True
@@ -163,7 +166,7 @@ class Arms:
             LOG.exception("a search could not be scored silently")
             self._telemetry.arm_errors.labels("challenger").inc()
             trial.running = None
-            trial.watch.failed(1.0, 0.0)
+            trial.watch.silent(failed=True)
         else:
             if isinstance(found, Probe):
                 self._telemetry.shadow_slowdown.observe(found.ours / found.theirs)
@@ -177,7 +180,7 @@ class Arms:
         same, _, places = agreement(ours, shadow.served, len(shadow.search.entries))
         if places:
             self._telemetry.shadow_overlap.observe(same / places)
-        trial.watch.failed(0.0, 0.0)
+        trial.watch.silent(failed=False)
         trial.watch.compared(ours, shadow.served, shadow.search)
 
     def _trial(self) -> Trial | None:

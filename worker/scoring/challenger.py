@@ -41,7 +41,10 @@ class Challenger(Live):
         """As the live model's, but that whatever goes wrong ends the trial, and not the worker."""
         self._asked = ""
         try:
-            return super().poll()
+            swapped = super().poll()
+            if self._asked in self._taken_back:  # meanwhile
+                self.take_back(self._asked)
+            return swapped
         except Exception as error:
             self._refuse("refused" if self._asked else "unreachable", self._asked, error)
             self.take_back(self._asked)
@@ -50,7 +53,8 @@ class Challenger(Live):
     def take_back(self, digest: str) -> None:
         """Try that bundle no more, in this process."""
         self._taken_back.add(digest)
-        if self.model is not None and self.model.digest == digest:
+        model = self.model  # once: another thread may let it go
+        if model is not None and model.digest == digest:
             self.model = None
 
     def _wanted(self) -> str | None:

@@ -31,11 +31,16 @@ class Outcomes:
         self._users: Bounded[str, None] = Bounded(MOST_USERS)
         self._open: dict[str, Open] = {}  # by query_id, oldest first
 
-    def listed(self, query_id: str, user: str, arm: Arm, now: float) -> None:
-        """A list was made; it counts where it is the user's first."""
-        if user not in self._users:
-            self._users[user] = None
-            self._open.setdefault(query_id, Open(arm, now))
+    def first(self, user: str) -> bool:
+        """Whether this is the user's first list, which is the one that counts."""
+        if user in self._users:
+            return False
+        self._users[user] = None
+        return True
+
+    def listed(self, query_id: str, arm: Arm, now: float) -> None:
+        """A user's first list was made; it may be clicked from now on."""
+        self._open.setdefault(query_id, Open(arm, now))
 
     def clicked(self, query_id: str) -> None:
         """One of its items was clicked; that it is told again changes nothing."""

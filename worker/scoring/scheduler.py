@@ -116,7 +116,7 @@ class Scheduler:
                 if not batch.on_trial:
                     self._failed_in_a_row = 0
                 seconds = lists[0].timing_ms.score / 1_000.0
-                self._arms.scored(batch.model, batch.texts, batch.pairs, seconds)
+                self._arms.scored(batch.model, len(searches), batch.texts, batch.pairs, seconds)
                 for waiting, ranked in zip(batch.waiting, lists, strict=True):
                     self._deliver(waiting, ranked)
 
@@ -150,7 +150,7 @@ class Scheduler:
             if on_trial:
                 LOG.exception("the challenger failed; the champion is asked", extra=extra)
                 ranked = await self._alone(waiting, self._model(), on_trial=False)
-                self._arms.failed(model, ranked)
+                self._arms.failed(model, waiting.search, ranked)
                 return ranked
             self._failed_in_a_row += 1
             LOG.exception("scoring failed; answered degraded", extra=extra)

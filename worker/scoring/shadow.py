@@ -7,17 +7,20 @@ any two of them. Before, both models read a part of the search from nothing, for
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from worker.events import RankedList
 from worker.ranking.join import JoinedSearch
+from worker.ranking.judge import first_stage
 from worker.ranking.model import Model
-from worker.ranking.pairs import pair_count, read_pairs
+from worker.ranking.pairs import pair_count, read_pairs, rows_read
 from worker.ranking.rerank import needed, read, rerank
 from worker.ranking.text import item_text, pair_texts
 
+LOG = logging.getLogger(__name__)
 PROBED = 2  # candidates, of a search, that both models read for their times
 
 M = TypeVar("M", bound=Model)
@@ -46,20 +49,35 @@ class Shadow:
         `clock` tells seconds. Raises whatever a model raises.
         """
         for row in range(min(PROBED, len(self.search.entries))):
-            theirs = self._seconds(row, forgetful(self.champion), clock)
+            theirs = self._champions(row, clock)
             yield None
-            yield Probe(self._seconds(row, forgetful(self.challenger), clock), theirs)
+            if theirs is not None:
+                yield Probe(self._seconds(row, forgetful(self.challenger), clock), theirs)
         for text in needed((self.search,), self.challenger):
             if text not in self.challenger.readings:
                 read((text,), self.challenger)
                 yield None
-        if self.challenger.pairs is not None and pair_count(self.search, self.challenger):
-            for pair in self._pairs(range(len(self.search.entries)), self.challenger):
+        if self.challenger.pairs is not None:
+            for pair in self._pairs(self._rows(), self.challenger):
                 if pair not in self.challenger.pairs.logits:
                     read_pairs((pair,), self.challenger.pairs, self.challenger.budget)
                     yield None
         (ranked,) = rerank((self.search,), self.challenger)
         yield ranked
+
+    def _champions(self, row: int, clock: Callable[[], float]) -> float | None:
+        """Seconds of the champion; None where it fails, of which its own lists tell."""
+        try:
+            return self._seconds(row, forgetful(self.champion), clock)
+        except Exception:
+            LOG.exception("the champion could not read a candidate again")
+            return None
+
+    def _rows(self) -> Sequence[int]:
+        """The candidates whose pairs the challenger wants, once it has read all texts."""
+        readings = read(needed((self.search,), self.challenger), self.challenger)
+        judged = first_stage(self.search, readings, self.challenger)
+        return rows_read(self.search, judged, self.challenger)
 
     def _seconds(self, row: int, model: Model, clock: Callable[[], float]) -> float:
         item = self.search.entries[row].item

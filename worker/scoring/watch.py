@@ -1,6 +1,6 @@
 """What is watched while a challenger is tried, and the sentence that says why it was taken back.
 
-Five guards, each a bet (`sequential`) that the challenger is worse than the champion by more than
+Seven guards, each a bet (`sequential`) that the challenger is worse than the champion by more than
 it may be. Two streams become one of differences by pairing each of the challenger's with the newest
 of the champion's that has no partner yet (so do Johari, Koomen, Pekelis & Walsh, Always valid
 inference, Operations Research 2022, with the two streams of an A/B test). The guards share ALPHA
@@ -89,7 +89,9 @@ class Watch:
         name = f"{group.field}={group.value}" if group else ""
         self._guards: Mapping[str, Guard] = {
             "slow": Guard(Bet(math.log(SLOWER), -FASTEST, FASTEST), _slow),
+            "slow_silent": Guard(Bet(math.log(SLOWER), -FASTEST, FASTEST), _slow),
             "failing": Guard(Bet(FAILING, -1.0, 1.0), _failing),
+            "failing_silent": Guard(Bet(FAILING, -1.0, 1.0), _failing_silent),
             "unlike": Guard(Bet(-ALIKE, -1.0, 1.0), _unlike),
             "unclicked": Guard(Bet(0.0, -1.0, 1.0), _unclicked),
             "unfair": Guard(
@@ -101,29 +103,30 @@ class Watch:
             ),
         }
 
-    def timed(self, arm: Arm, texts: int, pairs: int, seconds: float) -> None:
-        """A micro-batch that read so many new texts and wanted so many pairs.
+    def timed(self, arm: Arm, searches: int, texts: int, seconds: float) -> None:
+        """A micro-batch of so many searches that read so many new texts.
 
         Only batches of about equal work are compared: an arm with fewer users has read fewer items
         before, and a long batch would be taken for a slow model.
         """
         if texts and seconds > 0.0:
-            stratum = _size(texts), _size(pairs)
+            stratum = _size(searches), _size(texts)
             if found := self._times.pair(arm, math.log(seconds), stratum):
-                self._slow(*found)
+                self._guards["slow"].see(*found, found[0] - found[1])
 
     def probed(self, ours: float, theirs: float) -> None:
         """Seconds that both took to read the same."""
-        self._slow(math.log(ours), math.log(theirs))
+        mine, champions = math.log(ours), math.log(theirs)
+        self._guards["slow_silent"].see(mine, champions, mine - champions)
 
     def answered(self, arm: Arm, failed: bool) -> None:
-        """A list was made, or was not."""
+        """A user's list was made in time, or was not."""
         if found := self._failures.pair(arm, float(failed)):
-            self.failed(*found)
+            self._guards["failing"].see(*found, found[0] - found[1])
 
-    def failed(self, ours: float, theirs: float) -> None:
-        """Whether each failed (1 or 0), where both were asked."""
-        self._guards["failing"].see(ours, theirs, ours - theirs)
+    def silent(self, failed: bool) -> None:
+        """The challenger could score what the champion had scored, or could not."""
+        self._guards["failing_silent"].see(float(failed), 0.0, float(failed))
 
     def compared(self, ours: RankedList, theirs: RankedList, search: JoinedSearch) -> None:
         """The two lists of one search."""
@@ -151,10 +154,6 @@ class Watch:
                 begin = f"challenger {self._digest[:8]} was taken back"
                 return Verdict(name, f"{begin}: {guard.sentence()}")
         return None
-
-    def _slow(self, ours: float, theirs: float) -> None:
-        """Of logarithms of seconds."""
-        self._guards["slow"].see(ours, theirs, ours - theirs)
 
 
 def agreement(ours: RankedList, theirs: RankedList, candidates: int) -> tuple[int, float, int]:
@@ -189,6 +188,10 @@ def _slow(ours: float, theirs: float) -> str:
 
 def _failing(ours: float, theirs: float) -> str:
     return f"{ours:.1%} of its lists failed or came too late (the champion's: {theirs:.1%})"
+
+
+def _failing_silent(ours: float, _theirs: float) -> str:
+    return f"it could not score {ours:.1%} of what the champion had scored"
 
 
 def _unlike(ours: float, chance: float) -> str:
