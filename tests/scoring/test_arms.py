@@ -255,6 +255,57 @@ def test_poison_for_both_models_is_no_fault_of_the_challenger() -> None:
     assert scene.trial.taken_back == []
 
 
+@pytest.mark.parametrize("client", [f"client {n}" for n in range(4)])
+def test_one_client_whose_searches_all_come_too_late_takes_nobody_back(client: str) -> None:
+    """Whichever arm it is in: it counts once."""
+    scene = Scene(Named("challenger"), share=0.5)
+    others = searches(150)
+    late = [
+        joined(random_search(1, 2, query_id=f"late {n}", user_id=client, user_query="hat"))
+        for n in range(150)
+    ]
+
+    async def use() -> Sequence[RankedList]:
+        for search, behind in zip(others, late, strict=True):
+            await scene.scheduler.rank(search)
+            assert (await scene.scheduler.rank(behind, due=0.0)).reason == "deadline"
+        return []
+
+    scene.play(use)
+    assert scene.trial.taken_back == []
+
+
+def test_what_the_champion_cannot_read_again_is_no_fault_of_the_challenger() -> None:
+    class Once(Named):
+        """Reads a text, and fails where it is to read it again."""
+
+        seen: set[bytes] = set()
+        failed = 0
+
+        def score(self, batch: TokenBatch) -> Encoded:
+            rows = {row[row != 0].tobytes() for row in batch.input_ids}
+            if rows & self.seen:
+                Once.failed += 1
+                raise RuntimeError("a graph that has had enough")
+            self.seen |= rows
+            return super().score(batch)
+
+    scene = Scene(Named("challenger"), share=0.0, shadow=1.0)
+    scene.champion = Once("champion")
+
+    async def use() -> Sequence[RankedList]:
+        answers = []
+        for search in searches(60):
+            answers.append(await scene.scheduler.rank(search))
+            await asyncio.sleep(0.001)
+        return answers
+
+    scene.play(use)
+    assert Once.failed > 30
+    assert scene.trial.taken_back == []
+    assert scene.value("shadow_overlap_count") > 0
+
+
 def test_a_challenger_whose_lists_are_not_clicked_is_taken_back() -> None:
     now = 0.0
     trial, telemetry = OnTrial(Named("challenger")), Telemetry()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +18,9 @@ from worker.scoring.live import Live
 from worker.settings import Settings
 
 LOG = logging.getLogger(__name__)
+NONE: Final[dict[str, Any]] = dict(
+    challenger="", challenger_share=0.0, challenger_shadow=0.0, challenger_group=""
+)  # settings of a challenger, which has none itself
 
 
 class Challenger(Live):
@@ -31,7 +35,7 @@ class Challenger(Live):
         took: Callable[[str, str, str, str], None],
         tell: Callable[[int], None] = nobody,
     ) -> None:
-        own = msgspec.structs.replace(settings, alias=settings.challenger, challenger="")
+        own = msgspec.structs.replace(settings, alias=settings.challenger, **NONE)
         super().__init__(own, took, tell)
         self._champion = champion
         self._taken_back: set[str] = set()
