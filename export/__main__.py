@@ -67,6 +67,9 @@ def _add_build(commands: Any) -> None:
         metavar="fp32,fp16,int8",
         help="float32 is always among them",
     )
+    build.add_argument(
+        "--as-written", action="store_true", help="misspelt queries are read as they are written"
+    )
     build.add_argument("--categories", type=Path, metavar="FILE", help="one category a line")
     build.add_argument("--calibrate", type=Path, metavar="FILE.jsonl", help="graded search events")
     build.add_argument("--json", action="store_true")
@@ -95,6 +98,7 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
         categories,
         options.calibrate,
         options.adapter,
+        not options.as_written,
     )
     digest = build(order, lambda line: print(line, file=sys.stderr))
     return {"digest": digest, "bundle": str(options.out)}

@@ -30,7 +30,8 @@ from export.source import find_base, read_source
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be built. `adapter` is a folder that training or peft left; none: zero-shot."""
+    """What is to be built. `adapter` is a folder that training or peft left; none: zero-shot.
+    `spelling` lets workers read a misspelt query as its candidates spell it."""
 
     base: str
     out: Path
@@ -38,6 +39,7 @@ class Order:
     categories: tuple[str, ...] = ()
     graded: Path | None = None
     adapter: Path | None = None
+    spelling: bool = True
 
 
 def build(order: Order, say: Say) -> str:
@@ -54,7 +56,8 @@ def _zero_shot(order: Order, folder: Path, events: list[GradedEvent], say: Say) 
     source = read_source(*find_base(order.base))
     say(f"loading {source.name}")
     parts = Parts(Encoder(load_trunk(source), source.pooling))
-    manifest = first_manifest(source, order.categories, parts)
+    first = first_manifest(source, order.categories, parts)
+    manifest = msgspec.structs.replace(first, spelling=order.spelling)
     manifest = write_draft(folder, source, parts, manifest, order.variants, say)
     findings = _fitted(folder, events, say)
     calibration = findings.calibration or manifest.calibration
@@ -65,7 +68,11 @@ def _zero_shot(order: Order, folder: Path, events: list[GradedEvent], say: Say) 
 
 def _trained(order: Order, adapter: Path, folder: Path, events: list[GradedEvent], say: Say) -> str:
     trained = TrainedOrder(
-        base=order.base, trained=adapter, categories=order.categories, variants=order.variants
+        base=order.base,
+        trained=adapter,
+        categories=order.categories,
+        variants=order.variants,
+        spelling=order.spelling,
     )
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         unsealed = Path(temporary) / "draft"

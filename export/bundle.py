@@ -115,6 +115,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     template: Template
     categories: tuple[str, ...]
     calibration: Calibration
+    spelling: bool = False  # a misspelt query is read as its candidates spell it
     pair_template: Template | None = None  # of the pair model; none in a zero-shot bundle
     blend: Blend | None = None
     variants: dict[str, Variant]

@@ -64,6 +64,7 @@ class TrainedOrder:
     max_tokens: int | None = None
     domain: Domain | None = None
     weights: bool = True
+    spelling: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ def draft(order: TrainedOrder, out: Path, say: Say) -> Manifest:
             parent=order.parent,
             max_tokens=min(source.max_tokens, order.max_tokens or source.max_tokens),
             template=order.template or source.template,
+            spelling=order.spelling,
             pair_template=order.pair_template or trained.pair_template,
             blend=UNFITTED,
             calibration=order.calibration,

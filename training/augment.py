@@ -86,12 +86,11 @@ def read_anew(
     partial = _without_fields(template, field_dropout, bool(search.history), chance)
     if msgspec.structs.replace(augment, hard_negatives=0) == PLAIN:
         return None if partial == template else pair_texts(search, rows, partial)
-    query = _query(search.event.user_query, augment, chance)
-    event = msgspec.structs.replace(search.event, user_query=query)
+    query = _query(search.query, augment, chance)
     entries = list(search.entries)
     for row in rows:  # whatever others are read with it
         entries[row] = _entry(entries[row], augment, np.random.default_rng((*seed, row + 1)))
-    return pair_texts(replace(search, event=event, entries=tuple(entries)), rows, partial)
+    return pair_texts(replace(search, asked=query, entries=tuple(entries)), rows, partial)
 
 
 def _without_fields(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
 from training.judgments import GradedQuery
 from worker.ranking.join import Dials, JoinedSearch, join
-from worker.ranking.model import Doubles
+from worker.ranking.model import Doubles, Model
+from worker.ranking.spelling import spelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class LabelledList:
     def teaches(self) -> bool:
         """Whether a pair model can learn from it: it has a query, and a grade that counts."""
         return bool(self.search.event.user_query.strip()) and bool(self.weights.any())
+
+
+def as_read(lists: Iterable[LabelledList], model: Model) -> list[LabelledList]:
+    """The lists with their queries as the model's bundle reads them."""
+    return [replace(one, search=spelled(one.search, model)) for one in lists]
 
 
 def labelled(queries: Iterable[GradedQuery]) -> list[LabelledList]:

@@ -37,6 +37,7 @@ from worker.ranking.metrics import (
 from worker.ranking.model import Doubles, Model, Vector
 from worker.ranking.rerank import embed, rerank
 from worker.ranking.rules import words
+from worker.ranking.spelling import spelled
 from worker.ranking.text import item_text, query_text, texts
 
 DEPTH: Final = 10
@@ -146,7 +147,7 @@ def evaluate(
 
 def judge(queries: Sequence[GradedQuery], model: Model) -> list[Judged]:
     """The queries with the vectors that `model` gives to their texts."""
-    searches = [_joined(query, Dials(diversity=0.0)) for query in queries]
+    searches = [spelled(_joined(query, Dials(diversity=0.0)), model) for query in queries]
     known = embed(texts(searches, model.template, model.categories), model)
     judged = []
     for query, search in zip(queries, searches, strict=True):

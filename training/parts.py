@@ -21,6 +21,7 @@ from worker.ranking.model import Doubles, Model
 from worker.ranking.pairs import second_stage
 from worker.ranking.rerank import needed, read
 from worker.ranking.rules import UNSPACED
+from worker.ranking.spelling import spelled
 from worker.ranking.text import Fields
 
 QUERY: Final = "query"  # where the words of a query stand
@@ -59,7 +60,7 @@ class Pair:
         nobody = float(sigmoid(self.model.calibration.logits(np.zeros(1)))[0])
         found: list[float] = []
         for start in range(0, len(searches), AT_ONCE):
-            some = searches[start : start + AT_ONCE]
+            some = [spelled(one, self.model) for one in searches[start : start + AT_ONCE]]
             readings = read(needed(some, self.model), self.model)
             judged = [first_stage(search, readings, self.model) for search in some]
             for search, one in zip(some, second_stage(some, judged, self.model), strict=True):

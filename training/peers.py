@@ -15,6 +15,7 @@ from worker.ranking.join import Dials, join
 from worker.ranking.judge import conclude, first_stage
 from worker.ranking.model import Model, Scores
 from worker.ranking.rerank import needed, read
+from worker.ranking.spelling import spelled
 
 PEERS: Final = ("mmr", "msd", "dpp", "cover", "ssd")
 
@@ -44,7 +45,7 @@ def by_peers(judged: Sequence[Judged], model: Model, dials: Sequence[float]) -> 
 
 def scores_of(query: GradedQuery, model: Model) -> tuple[list[str], Scores]:
     """The ids of a query's candidates, and what the worker's own road makes of them."""
-    search = join(query.event, query.tables, Dials(diversity=0.0))
+    search = spelled(join(query.event, query.tables, Dials(diversity=0.0)), model)
     readings = read(needed([search], model), model)
     scores = conclude(search, first_stage(search, readings, model), readings, model)
     return [entry.item.item_id for entry in search.entries], scores

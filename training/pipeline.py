@@ -25,7 +25,7 @@ from training.assess import Bench, Extra, assess, side
 from training.clicks import clicks_checks
 from training.columns import columns
 from training.config import BadConfig, Config
-from training.dataset import LabelledList, graded, labelled, split_by_query
+from training.dataset import LabelledList, as_read, graded, labelled, split_by_query
 from training.debias import split, weigh
 from training.dossier import DECISION, Dossier
 from training.examination import Examination, estimate
@@ -140,7 +140,6 @@ def lesson_of(config: Config, queries: Sequence[GradedQuery]) -> Lesson:
     """Human labels as `run_judgments` shares them out. Raises BadConfig where the recipe asks for a
     champion: labels alone have none."""
     recipe = config.recipe
-    recipe = config.recipe
     for name, asked in {"start": recipe.start, "teacher.folder": recipe.teacher.folder}.items():
         if asked == CHAMPION:
             raise BadConfig(
@@ -196,6 +195,7 @@ def taught(
     """The draft of a lesson with its constants: fine-tune, export, calibrate. Where nobody is the
     champion, the base is."""
     model, recipe = config.model, config.recipe
+    lesson = replace(lesson, learn=as_read(lesson.learn, base), kept=as_read(lesson.kept, base))
     vectors = teach.vectors_of([*lesson.learn, *lesson.kept], base)
     learn = with_negatives(lesson.learn, vectors, base.template, recipe.augment.hard_negatives)
     lesson = replace(lesson, learn=replayed(learn, recipe.replay, recipe.seed))
@@ -228,6 +228,7 @@ def taught(
         parent=parent,
         training=msgspec.to_builtins({"model": model, "recipe": recipe, "counts": lesson.counts}),
         max_tokens=recipe.max_tokens,
+        spelling=model.spelling,
         domain=teach.domain_of(lesson.learn, lesson.kept, vectors, base.template, say),
     )
     drafted = one.stage("draft", lambda folder: draft(order, folder, say))

@@ -34,7 +34,7 @@ from export.session import Session
 from training import evaluate, pipeline
 from training.assess import TIMED, side
 from training.config import Config
-from training.dataset import graded, labelled
+from training.dataset import as_read, graded, labelled
 from training.judgments import GradedQuery, digest, worth_measuring
 from training.loop import only_one
 from training.rounds import Round
@@ -230,6 +230,6 @@ def _pairs(queries: Sequence[GradedQuery], model: Model) -> list[tuple[str, str]
     assert model.pairs is not None, "a draft has its pair model: this is a bug"
     return [
         pair
-        for one in labelled(queries)
+        for one in as_read(labelled(queries), model)
         for pair in pair_texts(one.search, range(len(one.search.entries)), model.pairs.template)
     ]

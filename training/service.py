@@ -57,9 +57,10 @@ def zero_shot(config: Config, say: Say) -> Session:
     It is built once for each base; a base of other weights is another one.
     """
     weights = read_source(config.model.base_folder, config.model.base).weights_sha256
-    folder = Path(config.work) / "zero-shot" / weights[:16]
+    name = weights[:16] if config.model.spelling else f"{weights[:16]}-as-written"
+    folder = Path(config.work) / "zero-shot" / name
     if not folder.exists():
-        build(Order(config.model.base, folder), say)
+        build(Order(config.model.base, folder, spelling=config.model.spelling), say)
     return open_session(folder, device="cpu")
 
 

@@ -64,6 +64,13 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         ),
     ] = 0
     history_before: Annotated[str, Meta(description="before each of them")] = " | "
+    spelling: Annotated[
+        bool,
+        Meta(
+            description="a query's word that neither the candidates nor the base model know is "
+            "read as the candidates' word that is one slip away"
+        ),
+    ] = True
     item_before: Annotated[
         str, Meta(description='before the item, in a pair; a causal model wants one, "\\nItem: "')
     ] = ""

@@ -40,6 +40,7 @@ from worker.ranking.judge import first_stage
 from worker.ranking.model import Doubles, Model, TokenBatch, TokenBudget
 from worker.ranking.pairs import second_stage
 from worker.ranking.rerank import needed, read
+from worker.ranking.spelling import spelled
 from worker.ranking.text import pair_texts
 from worker.ranking.tokens import pack_pairs
 
@@ -118,7 +119,7 @@ def _bundle(folder: Path, threads: int) -> Score:
 
 def _as_served(model: Model, searches: Sequence[JoinedSearch]) -> list[Doubles]:
     """The logits that a worker would order by: both stages, blended and calibrated."""
-    searches = [_whole(search) for search in searches]
+    searches = [spelled(_whole(search), model) for search in searches]
     readings = read(needed(searches, model), model)
     judged = [first_stage(search, readings, model) for search in searches]
     logits = [one.logits for one in second_stage(searches, judged, model)]

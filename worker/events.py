@@ -145,6 +145,9 @@ class RankedList(Struct, frozen=True, kw_only=True):
     user_id: str | None
     client_id: str | None
     user_query: str
+    read_as: Annotated[
+        str | None, Meta(description="the query as it was meant, where a word of it is misspelt")
+    ] = None
     timestamp: datetime | None
     model: str | None
     policy: str

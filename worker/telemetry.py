@@ -37,6 +37,9 @@ class Telemetry:
         self.produce_retries = counter("produce_retries", "deliveries that were tried again")
         self.swaps = counter("swaps", "bundles taken up or refused", "result")
         self.vectors = counter("vectors", "texts whose vector was asked for", "cached")
+        self.queries_spelled = counter(
+            "queries_spelled", "lists whose query had a misspelt word that was read as it was meant"
+        )
         self.pairs = counter("pairs", "query-item pairs whose logit a list was made of")
         self.pair_share = histogram(
             "pair_share", "how far the pair model's word counted in a list with a query", SHARES

@@ -241,6 +241,7 @@ def _signed(
         user_id=event.user_id,
         client_id=event.client_id,
         user_query=event.user_query,
+        read_as=None if search.query == event.user_query else search.query,
         timestamp=None,
         model=model,
         policy=search.policy_id,

@@ -67,6 +67,7 @@ class Bundled:
         self.calibration = manifest.calibration
         self.categories = manifest.categories
         self.category_head = "category" in manifest.outputs
+        self.spelling = manifest.spelling
         self.budget = budget or TokenBudget()
         self.readings: MutableMapping[str, Reading] = Bounded(cached_vectors)
         self.pairs: PairModel | None = None

@@ -79,6 +79,12 @@ class JoinedSearch:
     limits: tuple[ListLimit, ...] = ()  # of the policy, the most important first
     ads: Ads | None = None
     tail: Tail | None = None
+    asked: str | None = None  # the query as a model reads it; None: as it is written
+
+    @property
+    def query(self) -> str:
+        """What a model reads."""
+        return self.event.user_query if self.asked is None else self.asked
 
     @property
     def depth(self) -> int | None:

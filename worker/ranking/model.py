@@ -102,6 +102,7 @@ class Model(Protocol):
     calibration: Calibration
     categories: tuple[str, ...]
     category_head: bool  # whether it tells the `categories` of an item itself, as logits
+    spelling: bool  # whether a misspelt query is read as its candidates spell it
     budget: TokenBudget
     readings: MutableMapping[str, Reading]  # by rendered text: a bounded cache
     pairs: PairModel | None  # None where there is only the first stage

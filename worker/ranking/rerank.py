@@ -15,6 +15,7 @@ from worker.ranking.join import JoinedSearch
 from worker.ranking.judge import conclude, first_stage
 from worker.ranking.model import Model, Reading, Vector
 from worker.ranking.pairs import second_stage
+from worker.ranking.spelling import spelled
 from worker.ranking.text import texts
 from worker.ranking.tokens import pack, unpack
 
@@ -27,6 +28,7 @@ def rerank(
     searches: Sequence[JoinedSearch], model: Model, lap: Callable[[str], None] = no_lap
 ) -> tuple[RankedList, ...]:
     """One list a search, in their order. `lap` is told when a stage ends: "score", then "rank"."""
+    searches = [spelled(search, model) for search in searches]
     readings = read(needed(searches, model), model)
     judged = [first_stage(search, readings, model) for search in searches]
     judged = second_stage(searches, judged, model)

@@ -33,7 +33,7 @@ class Fields(Mapping[str, Any]):
 
 def query_text(search: JoinedSearch, template: Template) -> str | None:
     """The text of the query; None where it is empty."""
-    query = search.event.user_query
+    query = search.query
     return template.query(query) if query.strip() else None
 
 
@@ -53,7 +53,7 @@ def pair_texts(
     """The texts of the query, with what the user acted on, and of some candidates, as a pair model
     reads them together. Of two items of one weight the one with the smaller id tells more."""
     past = sorted(search.history, key=lambda known: -known[1])
-    query = template.asked(search.event.user_query, (Fields(item) for item, _ in past))
+    query = template.asked(search.query, (Fields(item) for item, _ in past))
     return [(query, item_text(search.entries[row].item, template)) for row in rows]
 
 

@@ -29,6 +29,7 @@ class Overlap:
     calibration = Calibration(slope=1.0, intercept=0.0, origin="none: the overlap itself")
     categories: tuple[str, ...] = ()
     category_head = False
+    spelling = False
     pairs: PairModel | None = None
     budget = TokenBudget(padded_tokens=1 << 16, rows=1_024)
 

@@ -207,6 +207,8 @@ class Scheduler:
         self._telemetry.stage_seconds.labels("score").observe(score)
         self._telemetry.stage_seconds.labels("rank").observe(rank)
         for search, ranked in zip(searches, lists, strict=True):
+            if ranked.read_as is not None:
+                self._telemetry.queries_spelled.inc()
             if pair_count(search, model):
                 self._telemetry.pairs.inc(ranked.pair_count)
                 self._telemetry.pair_share.observe(ranked.pair_share)

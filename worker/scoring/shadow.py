@@ -18,6 +18,7 @@ from worker.ranking.judge import first_stage
 from worker.ranking.model import Model
 from worker.ranking.pairs import pair_count, read_pairs, rows_read
 from worker.ranking.rerank import needed, read, rerank
+from worker.ranking.spelling import spelled
 from worker.ranking.text import item_text, pair_texts
 
 LOG = logging.getLogger(__name__)
@@ -48,6 +49,10 @@ class Shadow:
 
         `clock` tells seconds. Raises whatever a model raises.
         """
+        read_as = spelled(self.search, self.challenger)
+        return replace(self, search=read_as)._steps(clock)
+
+    def _steps(self, clock: Callable[[], float]) -> Iterator[Probe | RankedList | None]:
         for row in range(min(PROBED, len(self.search.entries))):
             theirs = self._champions(row, clock)
             yield None
