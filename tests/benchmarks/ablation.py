@@ -47,12 +47,16 @@ PAIRS: Final = 4_000
 KEPT: Final = 0.1  # of the queries, for calibration and blend
 PLAIN: Final = "plain"
 ZERO_SHOT: Final = "zero-shot"
+AS_WRITTEN: Final = "as written"  # misspelt queries too, as before they were read as they are meant
+UNTRAINED: Final = (ZERO_SHOT, f"{ZERO_SHOT}, {AS_WRITTEN}")
 CLEAN: Final = "clean"
 SUITES: Final = ("query_typos", "word_order")
 SAME: Final[Mapping[str, Any]] = {"epochs": 2, "threads": 1}
 HIGHER: Final = 5e-4  # a rate for what learns beside a trunk that keeps still
+TYPOS: Final = {"query_typos": 0.3, "title_typos": 0.1}
 INGREDIENTS: Final[Mapping[str, Mapping[str, Any]]] = {
     PLAIN: {},
+    AS_WRITTEN: {},
     "listnet": {"loss": "listnet"},
     "lambda": {"loss": "lambda"},
     "frozen": {"tuning": "frozen"},
@@ -63,7 +67,8 @@ INGREDIENTS: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "ia3": {"tuning": "ia3", "learning_rate": 10 * HIGHER},
     **{kind: {"attack": {"kind": kind}} for kind in ("fgm", "pgd", "freelb", "smart")},
-    "typos": {"augment": {"query_typos": 0.3, "title_typos": 0.1}},
+    "typos": {"augment": TYPOS},
+    f"typos, {AS_WRITTEN}": {"augment": TYPOS},
     "word order": {"augment": {"word_order": 0.3}},
     "word dropout": {"augment": {"query_dropout": 0.1, "title_dropout": 0.1}},
     "units": {"augment": {"units": 0.3}},
@@ -81,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.cell:
         print(json.dumps(_cell(options.cell, options.seeds[0], options)))
         return 0
-    wanted = [] if options.show else [(ZERO_SHOT, 0)]
+    wanted = [] if options.show else [(name, 0) for name in UNTRAINED]
     for seed in () if options.show else options.seeds:
         wanted += [(name, seed) for name in options.only]
     for name, seed in wanted:
@@ -105,7 +110,7 @@ def _cell(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     added = INGREDIENTS.get(name, {})
     config = Config(
         work=str(options.work),
-        model=ModelSettings(base=str(options.base)),
+        model=ModelSettings(base=str(options.base), spelling=not name.endswith(AS_WRITTEN)),
         logs=LogSettings(url=str(options.work / "logs")),
         recipe=msgspec.convert({**SAME, **added, "seed": seed}, Recipe),
     )
@@ -113,7 +118,7 @@ def _cell(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     learn, kept = split_by_query(sample(train_lists(options.data)), KEPT)
     remember(model, lambda: [*learn, *kept], options.work / "vectors.npz")
     seconds = 0.0
-    if name != ZERO_SHOT:
+    if name not in UNTRAINED:
         one = Round(options.work / "cells" / f"{name.replace(' ', '-')}-{seed}")
         lesson = pipeline.Lesson(learn, kept, {}, {"lists": len(learn), "kept": len(kept)})
         model = Bundled(pipeline.taught(config, one, lesson, model, None, _say))
@@ -167,7 +172,7 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     plain = [row for row in rows if row["ingredient"] == PLAIN]
     titles = [*SETS, "from plain", *(f"lost to {suite}" for suite in SUITES), "time", "MB", "seeds"]
     print("| recipe | " + " | ".join(titles) + " |\n|---|" + "--:|" * len(titles))
-    for name in (ZERO_SHOT, *INGREDIENTS):
+    for name in (*UNTRAINED, *INGREDIENTS):
         of = [row for row in rows if row["ingredient"] == name]
         paired = [row for row in plain if row["seed"] in {each["seed"] for each in of}] or plain
         if not of or not seeds:
@@ -212,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="+", choices=INGREDIENTS, default=list(INGREDIENTS))
     parser.add_argument("--show", action="store_true", help="the table of what is there")
-    parser.add_argument("--cell", choices=(ZERO_SHOT, *INGREDIENTS), help=argparse.SUPPRESS)
+    parser.add_argument("--cell", choices=(*UNTRAINED, *INGREDIENTS), help=argparse.SUPPRESS)
     return parser
 
 
