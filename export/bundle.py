@@ -8,8 +8,6 @@ onnxruntime.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -22,12 +20,13 @@ from export.blend import Blend as Blend
 from export.blend import Calibration as Calibration
 from export.blend import Curve as Curve
 from export.domain import DAMAGED, DOMAIN, Domain
+from export.template import Segment as Segment
+from export.template import Template as Template
 
 FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 GOLDENS: Final = "goldens.npz"
 INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
-PAST_CHARS: Final = 160  # of all that the user acted on: the items of the list need room too
 OUTPUTS: Final = {"encoder": ("vector", "category"), "model": ("relevance",)}  # by graph
 
 
@@ -37,54 +36,6 @@ class BundleError(Exception):
     def __init__(self, where: Path | str, why: str) -> None:
         super().__init__(f"bundle {where} refused: {why}")
         self.why = why
-
-
-class Segment(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One field of an item as text: `before` + value + `after`, or nothing where it is absent."""
-
-    field: str
-    before: str = ""
-    after: str = ""
-
-
-class Template(Struct, frozen=True, kw_only=True):
-    """How words reach the model. Training and serving both render through here."""
-
-    query_before: str = ""
-    item_before: str = ""
-    item: tuple[Segment, ...] = (Segment(field="title"),)
-    history: Annotated[int, Meta(ge=0)] = 0  # of the user's items, that stand behind the query
-    history_before: str = " | "
-
-    def query(self, user_query: str) -> str:
-        """The text of a query."""
-        return self.query_before + user_query
-
-    def asked(self, user_query: str, past: Iterable[Mapping[str, Any]]) -> str:
-        """The text of a query and of the items that the user acted on, those that tell most first:
-        `history` of them at most, each by its first field and its part of PAST_CHARS.
-
-        >>> Template(history=1).asked("boots", [{"title": "Trail shoe"}, {"title": "Sandal"}])
-        'boots | Trail shoe'
-        """
-        named = (str(fields.get(self.item[0].field) or "") for fields in past)
-        told = islice(filter(str.strip, named), self.history)
-        titles = [name[: PAST_CHARS // self.history] for name in told]
-        return "".join([self.query(user_query), *(self.history_before + each for each in titles)])
-
-    def render(self, fields: Mapping[str, Any]) -> str:
-        """The text of an item: its fields by name; absent (None or blank) ones give nothing.
-
-        >>> Template(item=(Segment(field="title"), Segment(field="brand", before=" by "))).render(
-        ...     {"title": "Trail shoe", "brand": "Acme"})
-        'Trail shoe by Acme'
-        """
-        parts = [
-            segment.before + str(value) + segment.after
-            for segment in self.item
-            if (value := fields.get(segment.field)) is not None and str(value).strip()
-        ]
-        return self.item_before + "".join(parts)
 
 
 class Variant(Struct, frozen=True, kw_only=True):

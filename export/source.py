@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+import msgspec
 from huggingface_hub import snapshot_download
 
-from export.bundle import BundleError, Template
+from export.bundle import BundleError, Segment, Template
 
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
 
@@ -27,6 +28,7 @@ LEGACY_POOLING: Final = {  # sentence-transformers before 6 wrote one flag a mod
     "pooling_mode_lasttoken": "lasttoken",
 }
 POOLINGS: Final[dict[str, Pooling]] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
+FIELDS: Final = "prismrank.json"  # ours: what of an item is read; without it, its title
 REQUIRED: Final = ("config.json", "tokenizer.json", "tokenizer_config.json")
 FETCHED: Final = ("*.json", "*.safetensors", "*/config.json")
 
@@ -130,7 +132,12 @@ def max_tokens(folder: Path) -> int:
 def _template(folder: Path) -> Template:
     prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
     item = next((prompts[key] for key in ("document", "passage") if prompts.get(key)), "")
-    return Template(query_before=prompts.get("query") or "", item_before=item)
+    plain = Template(query_before=prompts.get("query") or "", item_before=item)
+    try:
+        fields = msgspec.convert(_json(folder / FIELDS), dict[str, tuple[Segment, ...]])
+    except msgspec.ValidationError as error:
+        raise BundleError(folder, f"{FIELDS}: {error}") from error
+    return msgspec.structs.replace(plain, item=fields.get("item") or plain.item)
 
 
 def _json(path: Path) -> Any:

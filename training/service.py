@@ -14,6 +14,7 @@ from export.draft import WEIGHTS
 from export.registry import Registry
 from export.session import Session, open_session
 from export.source import read_source
+from export.template import base_name
 from training.assess import side
 from training.config import Config, RegistrySettings
 from training.rounds import PINNED, BadRound, Pinned, Round
@@ -54,10 +55,10 @@ def begun(one: Round, config: str, pin: Callable[[], Pinned]) -> Pinned:
 def zero_shot(config: Config, say: Say) -> Session:
     """The base model as a bundle of its own: the encoder of every round, and the first champion.
 
-    It is built once for each base; a base of other weights is another one.
+    It is built once for each base; one of other weights, or that is read otherwise, is another.
     """
-    weights = read_source(config.model.base_folder, config.model.base).weights_sha256
-    name = weights[:16] if config.model.spelling else f"{weights[:16]}-as-written"
+    source = read_source(config.model.base_folder, config.model.base)
+    name = base_name(source.weights_sha256, source.template, config.model.spelling)
     folder = Path(config.work) / "zero-shot" / name
     if not folder.exists():
         build(Order(config.model.base, folder, spelling=config.model.spelling), say)

@@ -17,12 +17,13 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
-from export.bundle import Segment, Template
+from export.bundle import Template
 from export.calibrate import CalibrationError, fit_blend, fit_platt, order_alone
 from export.domain import Domain, fit_domain
 from export.precision import PRECISIONS
 from export.session import Session
 from export.source import find_base
+from export.template import segments
 from training.dataset import LabelledList
 from worker.errors import PrismrankError
 from worker.ranking.bundled import Bundled
@@ -50,7 +51,8 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         tuple[str, ...],
         Meta(
             min_length=1,
-            description="fields and attributes of an item that the pair model reads, in order",
+            description="fields and attributes of an item that the pair model reads, in order; "
+            "description:100 is the first 100 characters of one",
         ),
     ] = ("title",)
     separator: Annotated[str, Meta(description="between the fields of an item")] = " | "
@@ -97,16 +99,12 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def pair_template(self) -> Template:
         """How a pair becomes text: an absent field gives nothing."""
-        first, *others = self.fields
         return Template(
             query_before=self.query_before,
             item_before=self.item_before,
             history=self.history,
             history_before=self.history_before,
-            item=(
-                Segment(field=first),
-                *(Segment(field=name, before=self.separator) for name in others),
-            ),
+            item=segments(self.fields, self.separator),
         )
 
     def categories(self, lists: Sequence[LabelledList]) -> tuple[str, ...]:

@@ -14,9 +14,20 @@ from worker.ranking.text import category_text, item_text
 
 
 class WarmUpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How an encoder learns from a catalogue alone."""
+    """How an encoder reads a catalogue, and what it learns from it alone."""
 
-    steps: Annotated[int, Meta(ge=1, description="of gradient descent")] = 300
+    fields: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="fields and attributes of an item that the encoder reads, in order; "
+            "description:100 is the first 100 characters of one",
+        ),
+    ] = ("title", "description:100")
+    separator: Annotated[str, Meta(description="between the fields of an item")] = " | "
+    steps: Annotated[
+        int, Meta(ge=0, description="of gradient descent; 0: the weights stay the base's")
+    ] = 0
     pairs_per_step: Annotated[
         int, Meta(ge=2, description="items in a step: each is told from all others")
     ] = 64

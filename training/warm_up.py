@@ -1,4 +1,5 @@
-"""A first encoder for a shop without a click: contrastive learning on its bare catalogue.
+"""A first encoder for a shop without a click: one that reads more of an item than its title, and,
+where it is asked to, has learned on the bare catalogue.
 
 Nobody has graded anything, but each item says the same thing more than once: a few words of a title
 stand for the title (independent cropping, Izacard et al. 2022, "Unsupervised dense information
@@ -11,46 +12,72 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoTokenizer, get_scheduler, set_seed
 
+from export.draft import written_whole
 from export.models import Encoder
 from export.onnx import input_names, load_trunk, quiet
-from export.source import Source, read_source
+from export.source import FIELDS, Source, read_source
+from export.template import segments
 from training.progress import Say
 from training.views import WarmUpSettings, steps, view
 from training.visitors import BadCatalogue
 from worker.events import Item
+from worker.ranking.text import Fields
 
-PART: Final = ".part"
 SAID_STEPS: Final = 50  # from one line of progress to the next
 
 
 def warm_up(
     settings: WarmUpSettings, base: Path, items: Sequence[Item], out: Path, say: Say
 ) -> None:
-    """Write the encoder that learned from `items` to `out`, a folder as `base` is one.
+    """Write the encoder that learned from `items` to `out`, a folder as `base` is one, which says
+    what of an item is read.
 
-    It is there whole or not at all. Raises BadCatalogue where fewer items than a step takes have a
-    title, and BundleError where the base cannot be loaded.
+    It is there whole or not at all. Raises BadCatalogue where no item has any of the fields,
+    or fewer than a step takes have a title, and BundleError where the base cannot be loaded.
     """
     titled = [item for item in items if item.title and item.title.split()]
-    if len(titled) < settings.pairs_per_step:
+    if settings.steps and len(titled) < settings.pairs_per_step:
         raise BadCatalogue(
             f"{len(titled)} of {len(items)} items have a title, expected at least pairs_per_step"
             f" {settings.pairs_per_step}; nothing was written"
         )
-    source = read_source(base, base.name)
-    set_seed(settings.seed)
-    encoder = Encoder(load_trunk(source), source.pooling)
-    learned(encoder, source, titled, settings, say)
-    _save(encoder, source, settings.keep, out)
+    plain = read_source(base, base.name)
+    read = segments(settings.fields, settings.separator)
+    found = {each.field: _share(each.field, items) for each in read}
+    if not any(found.values()):
+        raise BadCatalogue(
+            f"warm_up.fields {', '.join(map(repr, found))}: none of {len(items)} items has one of"
+            " them, expected fields or attributes that items have; nothing was written"
+        )
+    for name, share in found.items():
+        say(f"{name}: {share:.0%} of {len(items)} items have it")
+    source = replace(plain, template=msgspec.structs.replace(plain.template, item=read))
+    with written_whole(out) as part:
+        shutil.copytree(base, part, dirs_exist_ok=True)
+        (part / FIELDS).write_bytes(msgspec.json.encode({"item": read}))
+        if settings.steps:
+            set_seed(settings.seed)
+            encoder = Encoder(load_trunk(source), source.pooling)
+            learned(encoder, source, titled, settings, say)
+            _save(encoder, source, settings.keep, part)
+
+
+def _share(field: str, items: Sequence[Item]) -> float:
+    """Of the items, those that have a field."""
+    values = (Fields(item).get(field) for item in items)
+    there = [value is not None and str(value).strip() != "" for value in values]
+    return sum(there) / max(len(there), 1)
 
 
 def learned(
@@ -123,12 +150,11 @@ class Vectors:
         return vectors
 
 
-def _save(encoder: Encoder, source: Source, keep: float, out: Path) -> None:
-    """The base's folder with other weights: between its own and those that were learned (Wortsman
-    et al. 2022, "Robust fine-tuning of zero-shot models", section 3)."""
-    part = out.with_name(out.name + PART)
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source.folder, part, ignore=shutil.ignore_patterns("*.safetensors*", "*.bin"))
+def _save(encoder: Encoder, source: Source, keep: float, folder: Path) -> None:
+    """Other weights into the copied folder: between the base's own and those that were learned
+    (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", section 3)."""
+    for each in (*folder.glob("*.safetensors*"), *folder.glob("*.bin")):
+        each.unlink()
     before, after = load_trunk(source).state_dict(), encoder.model.state_dict()
     weights = {
         name: torch.lerp(each, before[name], keep).contiguous()
@@ -136,5 +162,4 @@ def _save(encoder: Encoder, source: Source, keep: float, out: Path) -> None:
         else each
         for name, each in after.items()
     }
-    save_file(weights, part / "model.safetensors", metadata={"format": "pt"})
-    part.rename(out)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -3,9 +3,10 @@
     python -m tests.benchmarks.warm_up --data DIR --base FOLDER --out FILE.jsonl [--seeds 1 2 3]
         [--sets chorus_icecat crowdflower] [--set keep=0.5 …]
 
-Each set's own items are learned from, without a query or a grade; then its queries are judged,
-zero-shot, at dial 0. A finished seed is one JSON line with the values of every query, and is
-skipped; the table pairs the mean over seeds with the stock encoder, query by query.
+Each set's own items are read, and with --set steps=300 learned from, without a query or a grade;
+then its queries are judged, zero-shot, at dial 0. A finished seed is one JSON line with the values
+of every query, and is skipped; the table pairs the mean over seeds with the stock encoder, query by
+query.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train what is not there yet, and show what each set gained."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
-    given = dict(pair.split("=", 1) for pair in options.set)
+    given = {name: _value(text) for name, _, text in (pair.partition("=") for pair in options.set)}
     for name in options.sets:
         queries = worth_measuring(read_set(name, options.data, "all"), SETS[name].fewest)
         for seed in (STOCK, *options.seeds):
@@ -118,6 +119,14 @@ def _show(name: str, rows: Sequence[dict[str, Any]]) -> None:
             f" {before[of].mean():.4f} -> {after[of].mean():.4f}, {gain.mean:+.4f}"
             f" [{gain.low:+.4f}, {gain.high:+.4f}], {np.mean([r['seconds'] for r in warmed]):.0f} s"
         )
+
+
+def _value(text: str) -> object:
+    """JSON where it is some, else a word."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _say(line: str) -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.bundle import PAST_CHARS, Calibration, Curve, Template
+from export.bundle import Calibration, Curve, Template
 from export.domain import Domain, fit_normal
+from export.template import PAST_CHARS
 from tests.factories import PairOverlap, candidate, catalogue, event, joined, random_search
 from worker import codec
 from worker.events import HistoryEntry, Item, RankedItem, RankedList, SearchEvent

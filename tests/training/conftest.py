@@ -13,6 +13,7 @@ import pytest
 from export.build import Order, build
 from export.registry import Registry
 from export.source import read_source
+from export.template import base_name
 from tests.export.models import save_base
 from tests.training import tiny
 from training.__main__ import main
@@ -48,8 +49,9 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def zero_shot(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of the tiny base alone, in a folder of the name that a round looks for."""
-    weights = read_source(tiny_base, "tiny").weights_sha256
-    folder = tmp_path_factory.mktemp("zero-shot") / weights[:16]
+    source = read_source(tiny_base, "tiny")
+    name = base_name(source.weights_sha256, source.template, spelling=True)
+    folder = tmp_path_factory.mktemp("zero-shot") / name
     build(Order(str(tiny_base), folder), print)
     return folder
 

@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from export.bundle import Template
+from export import bundle
+from export.build import Order, build
+from export.bundle import BundleError, Template
 from export.models import Encoder
 from export.onnx import load_trunk
-from export.source import read_source
+from export.source import FIELDS, read_source
 from tests.export.models import save_base
 from training.__main__ import main
 from training.views import WarmUpSettings, steps, view
@@ -65,6 +67,38 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(base: Path, tmp_path: 
     )
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_an_encoder_that_learns_nothing_still_reads_more_than_the_title(
+    base: Path, tmp_path: Path
+) -> None:
+    settings = WarmUpSettings(fields=("title", "description:5", "sole"), separator=" - ")
+    said: list[str] = []
+    sized = Item(item_id="x", title="Boot", attributes={"sole": 42})
+    warm_up(settings, base, [sized, *ITEMS[:3]], tmp_path / "out", said.append)
+    assert said[0] == "title: 100% of 4 items have it"
+    assert said[-1] == "sole: 25% of 4 items have it"
+    before, after = (read_source(folder, "base") for folder in (base, tmp_path / "out"))
+    assert after.weights_sha256 == before.weights_sha256
+    fields = {"title": "Boot", "description": "Warm and dry", "sole": 42}
+    assert before.template.render(fields) == "Boot"
+    assert after.template.render(fields) == "Boot - Warm  - 42"
+    build(Order(str(tmp_path / "out"), tmp_path / "bundle"), silent)
+    assert bundle.read(tmp_path / "bundle").template == after.template
+
+
+def test_fields_that_no_item_has_are_refused(base: Path, tmp_path: Path) -> None:
+    settings = WarmUpSettings(fields=("hue:9", "sole"))
+    with pytest.raises(BadCatalogue, match="fields 'hue', 'sole': none of 60 items has one"):
+        warm_up(settings, base, ITEMS, tmp_path / "out", silent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_fields_that_are_not_understood_are_refused(base: Path, tmp_path: Path) -> None:
+    warm_up(WarmUpSettings(), base, ITEMS, tmp_path / "out", silent)
+    (tmp_path / "out" / FIELDS).write_text('{"item": [{"field": 3}]}')
+    with pytest.raises(BundleError, match=r"prismrank\.json: Expected `str`, got `int` - at"):
+        read_source(tmp_path / "out", "base")
 
 
 def test_keeping_all_of_the_base_gives_the_base(base: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import IO, Any, Final
 
 from export import bundle
 from export.registry import Registry
+from export.template import base_name
 from worker import codec
 from worker.demo.children import Say, Worker, command
 from worker.errors import WorkerFault
@@ -163,7 +164,9 @@ class Round:
         if manifest.pair_template is None:
             folder = self._folder / "work" / "zero-shot"
             folder.mkdir(parents=True)
-            (folder / manifest.base_model["weights_sha256"][:16]).symlink_to(champion.resolve())
+            weights = manifest.base_model["weights_sha256"]
+            name = base_name(weights, manifest.template, manifest.spelling)
+            (folder / name).symlink_to(champion.resolve())
 
     def configuration(self, kafka: str, shop: Shop) -> str:
         """What `python -m training` is told, as TOML."""
