@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.once import once
 from worker.demo.children import base_model
@@ -18,7 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shared machine may stall any example for a moment; what is slow shows in pytest's durations.
-settings.register_profile("prismrank", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.register_profile(
+    "prismrank",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("prismrank")
 
 
@@ -57,6 +64,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def untraced_children() -> None:
     """Coverage is that of the processes of tests; what a test starts keeps its own pace."""
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+@pytest.fixture(scope="session")
+def machine_code(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All that a worker compiles, kept before one starts. On a new machine each would have a child
+    compile it, beside what its test waits for; tests/test_warming.py tells that they do."""
+    from worker import warming
+
+    def make(_folder: Path) -> None:
+        if warming.WHOLE is not None and not warming.WHOLE.exists():
+            subprocess.run([sys.executable, "-c", warming.CHILD], cwd=ROOT, check=True)
+
+    once(tmp_path_factory, "machine-code", make)
 
 
 @pytest.fixture(scope="session")
