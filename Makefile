@@ -1,6 +1,7 @@
 # Each target does its own set-up. Needs python3.11 with venv and pip, and nothing else.
 PYTHON ?= python3.11
 BIN := .venv/bin
+WORKERS ?= 2
 
 .PHONY: venv demo test check bench docs lock clean
 
@@ -21,8 +22,10 @@ check: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: check
-	$(BIN)/coverage run -m pytest $(TESTS)
+test: check  # WORKERS processes share the tests, a file at a time, in the order of tests/conftest.py
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=85 > .venv/coverage.txt || { cat .venv/coverage.txt; exit 1; }
 
 bench: venv

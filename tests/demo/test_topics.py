@@ -11,6 +11,7 @@ from worker.shop.catalogue import generate
 from worker.shop.visits import Shop
 
 CATALOGUE = generate(items=100)
+PATIENCE = 120.0  # seconds, for a machine that stalls
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -30,7 +31,7 @@ def test_what_the_shop_writes_is_kept_before_it_goes_on() -> None:
             await wire.ask(shop.visit(0, NOW).event)
             # Nobody answers here, so the shop plays the worker's part.
             await wire._write("ranked-lists", [("q", SearchEvent(query_id="q", user_query=""))])
-            return await asyncio.wait_for(anext(wire.answers()), 10)
+            return await asyncio.wait_for(anext(wire.answers()), PATIENCE)
 
     with Broker() as broker:
         topics.create(broker, 1, CATALOGUE)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from export.registry import Registry
-from tests.chaos.load import Stage, searches, stage
+from tests.chaos.load import UNHURRIED, Stage, searches, stage
 from tests.chaos.scenes import log_of, said
 from worker.events import RankedList, SearchEvent
 from worker.ranking.lot import lot
@@ -21,6 +21,7 @@ TRIAL = {
     "PRISMRANK_CHALLENGER": "slow",
     "PRISMRANK_CHALLENGER_SHARE": "0.5",
     "PRISMRANK_POLL_SECONDS": "0.5",
+    **UNHURRIED,
 }
 
 

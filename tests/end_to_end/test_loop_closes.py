@@ -12,7 +12,7 @@ import pytest
 
 from export.build import Order, build
 from export.registry import Registry
-from tests.chaos.load import Stage, on
+from tests.chaos.load import UNHURRIED, Stage, on
 from tests.chaos.scenes import said
 from tests.export.models import save_base
 from tests.training import tiny
@@ -32,6 +32,7 @@ SETTINGS = {
     "PRISMRANK_POLL_SECONDS": "0.2",
     "PRISMRANK_EXPLORE": "0.2",
     "PRISMRANK_CATALOGUE": "none",
+    **UNHURRIED,
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from tests.chaos.load import UNHURRIED
 from tests.conftest import ROOT
 from tests.end_to_end import mixed
 from worker.demo import topics
@@ -56,7 +57,7 @@ async def _through_kafka(
     with Broker() as broker:
         for topic in (*topics.SAME_COUNT, *topics.OTHERS, "items"):
             broker.create_topic(topic, PARTITIONS)
-        worker = Worker(broker.bootstrap, registry, folder / "worker.log")
+        worker = Worker(broker.bootstrap, registry, folder / "worker.log", UNHURRIED)
         producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap)
         await producer.start()
         worker.start()
@@ -82,7 +83,7 @@ async def _answers(bootstrap: str, count: int, raws: set[bytes]) -> tuple[list[s
         consumer.assign(
             [TopicPartition(topic, n) for topic in topics.ANSWERS for n in range(PARTITIONS)]
         )
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(600):
             while len(paths) + len(lists) < count:
                 record = await consumer.getone()
                 if record.topic == "ranked-lists":

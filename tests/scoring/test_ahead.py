@@ -52,7 +52,7 @@ def test_an_idle_scheduler_reads_ahead_and_still_answers() -> None:
         )
         running = asyncio.create_task(scheduler.run())
         while len(model.readings) < 20:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         search = joined(random_search(1, 6))
         answer = await scheduler.rank(search)
         assert answer.list_id == rerank([search], Overlap())[0].list_id

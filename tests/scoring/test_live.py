@@ -32,8 +32,8 @@ class Following:
 
 
 @pytest.fixture
-def following(registry: Path, tmp_path: Path) -> Following:
-    found = Following(registry, tmp_path)
+def following(arena: Path, tmp_path: Path) -> Following:
+    found = Following(arena, tmp_path)
     assert found.live.poll()
     assert found.told == ["swapped"]
     return found

@@ -23,6 +23,7 @@ from worker.events import Item
 
 SEARCHES = "search-events"
 KEPT_BYTES = 5 << 20  # of a partition, by the embedded broker
+PATIENCE = 120.0  # seconds, for a machine that stalls
 PARTITIONS = 2
 
 
@@ -114,11 +115,11 @@ def test_following_adds_what_comes_and_stops_when_asked(broker: Broker, logs: Lo
         )
         for name in ("early", "late"):
             await produce(broker, [search(name)])
-            progress = await asyncio.wait_for(told.get(), 20)
+            progress = await asyncio.wait_for(told.get(), PATIENCE)
             assert progress.added["searches"] == Added(rows=1)
             assert progress.lag == 0
         stop.set()
-        return await asyncio.wait_for(following, 20)
+        return await asyncio.wait_for(following, PATIENCE)
 
     assert asyncio.run(play()).added["searches"] == Added(rows=2)
     assert query_ids(logs) == ["early", "late"]
@@ -131,13 +132,13 @@ def test_partitions_and_topics_that_are_new_are_followed(tmp_path: Path) -> None
         where = LogSettings(url=str(tmp_path))
         following = asyncio.create_task(collect(eager, where, say=told.put_nowait, stop=stop))
         await produce(broker, [search("q")])
-        await asyncio.wait_for(told.get(), 20)
+        await asyncio.wait_for(told.get(), PATIENCE)
         for topic in set(TABLES.values()) - {SEARCHES}:
             broker.create_topic(topic, PARTITIONS)
         await produce(broker, [codec.encode(ranked_list("q"))], "ranked-lists")
-        assert "lists" in (await asyncio.wait_for(told.get(), 20)).added
+        assert "lists" in (await asyncio.wait_for(told.get(), PATIENCE)).added
         stop.set()
-        return await asyncio.wait_for(following, 20)
+        return await asyncio.wait_for(following, PATIENCE)
 
     with Broker() as broker:
         broker.create_topic(SEARCHES, PARTITIONS)

@@ -112,7 +112,7 @@ def test_categories_are_told_from_the_text_and_not_from_the_label() -> None:
     np.testing.assert_array_equal(found, [1.0, 0.5, np.nan])
 
 
-@pytest.mark.parametrize(("work", "low", "high"), [(1, 0.5, 2.0), (6, 3.0, 12.0)])
+@pytest.mark.parametrize(("work", "low", "high"), [(1, 0.25, 4.0), (16, 4.0, 64.0)])
 def test_the_clock_tells_how_many_times_longer_one_takes(
     work: int, low: float, high: float
 ) -> None:
@@ -177,4 +177,4 @@ def test_a_bundle_replays_its_goldens_and_keeps_its_own_pace(real: Side) -> None
     check = one.latency(["red shoe", "wool hat"] * 16, [("red shoe", "wool hat")] * 16)
     assert check.on == "the encoder graph"
     assert check.challenger is not None
-    assert 0.5 < check.challenger < 2.0
+    assert 0.25 < check.challenger < 4.0  # about 1, on a machine that does other things too
