@@ -41,6 +41,7 @@ from training.checkpoints import (
     save_whole,
 )
 from training.model import RankingModel
+from training.products import Products
 from training.recipe import Recipe
 from training.step import losses, relevance_of
 from worker.errors import PrismrankError
@@ -103,6 +104,12 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
     def kept(self) -> RankingModel:
         """Whose weights are judged and kept: those of the average where there is one."""
         return self.model if self.average is None else self.average.module  # type: ignore[return-value]  # of the model's kind
+
+    def training_step(self, *inputs: Any, **more: Any) -> Tensor:
+        """A step of the Trainer's, whose products are made where they are made fastest."""
+        with Products():
+            loss: Tensor = super().training_step(*inputs, **more)
+        return loss
 
     def compute_loss(self, model: Any, inputs: Batch, *_: Any, **__: Any) -> Tensor:
         """The loss of one step; its parts are kept for the log.
