@@ -9,7 +9,7 @@ from torch import Tensor
 
 from export.models import PairModel
 from training.batches import Batch
-from training.widths import read_by_width
+from training.widths import Read, read_by_width
 
 
 class Reading(NamedTuple):
@@ -44,12 +44,15 @@ class RankingModel(torch.nn.Module):
         self.pair_model = pair_model
         self.category_head = category_head
         self.by_width = by_width
+        self.shared: Read | None = None  # how a step is read in shares, while it learns
         self.register_buffer("calibration", torch.tensor(calibration))
 
     def forward(self, batch: Batch) -> Reading:
         """Read every pair of the batch once."""
         tokens = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        if self.by_width and batch.input_ids.device.type == "cpu":
+        if self.training and self.shared is not None:
+            pooled = self.shared(*tokens)
+        elif self.by_width and batch.input_ids.device.type == "cpu":
             pooled = read_by_width(self.pair_model.pooled, *tokens).float()
         else:
             pooled = self.pair_model.pooled(*tokens).float()

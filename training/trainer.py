@@ -43,6 +43,7 @@ from training.checkpoints import (
 from training.model import RankingModel
 from training.products import Products
 from training.recipe import Recipe
+from training.shared import shared
 from training.step import losses, relevance_of
 from worker.errors import PrismrankError
 from worker.ranking.metrics import ndcg
@@ -99,6 +100,7 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
         self.average = moving_average(self.model, recipe.average) if recipe.average else None
         if self.average is not None:
             self.add_callback(Averaging(self.average))
+        self.model.shared = shared(model.pair_model, recipe)
 
     @property
     def kept(self) -> RankingModel:
