@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from export.bundle import BundleError
@@ -27,7 +29,20 @@ class Misused(PrismrankError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 where it did what was asked, 2 where it could not."""
+    """Run one command; 0 where it did what was asked, 2 where it could not.
+
+    Under torchrun at rank 0, which the other ranks help to learn.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        ranks, shared = (
+            importlib.import_module(f"training.{name}") for name in ("ranks", "shared")
+        )
+        status: int = ranks.together(partial(_run, arguments), shared.help_out)
+        return status
+    return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = _parser().parse_args(arguments)
         status: int = options.run(options)

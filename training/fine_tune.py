@@ -151,12 +151,15 @@ def _trained(
     steps = Steps(learnt, words, recipe, typed)
     seen = list(judging(watched, recipe, typed))
     last = checkpoints(out)[-1:]
-    if exportable.pair_model.pooling == "product":
-        model = RankingModel(exportable.pair_model, exportable.head)
-        if fresh and not last:
-            begin_as_cosine(model.pair_model, steps)
-    else:
-        model = RankingModel(exportable.pair_model, exportable.head, cosine_says(learnt))
+    product = exportable.pair_model.pooling == "product"
+    if product and fresh and not last:
+        begin_as_cosine(exportable.pair_model, steps)
+    model = RankingModel(
+        exportable.pair_model,
+        exportable.head,
+        (0.0, 0.0) if product else cosine_says(learnt),
+        by_width=recipe.attack.kind == "none",  # an attack shifts the words of a whole step
+    )
     if recipe.interpolate < 1.0 and not last:
         save_whole(model.pair_model, out / FIRST)
     tuning.prepare(trunk, recipe)

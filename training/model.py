@@ -9,6 +9,7 @@ from torch import Tensor
 
 from export.models import PairModel
 from training.batches import Batch
+from training.widths import Read, read_by_width
 
 
 class Reading(NamedTuple):
@@ -36,17 +37,25 @@ class RankingModel(torch.nn.Module):
         pair_model: PairModel,
         category_head: torch.nn.Linear | None,
         calibration: tuple[float, float] = (0.0, 0.0),
+        by_width: bool = False,
     ) -> None:
+        """`by_width`: on a CPU, pairs of like length are read together."""
         super().__init__()
         self.pair_model = pair_model
         self.category_head = category_head
+        self.by_width = by_width
+        self.shared: Read | None = None  # how a step is read in shares, while it learns
         self.register_buffer("calibration", torch.tensor(calibration))
 
     def forward(self, batch: Batch) -> Reading:
         """Read every pair of the batch once."""
-        pooled = self.pair_model.pooled(
-            batch.input_ids, batch.attention_mask, batch.token_type_ids
-        ).float()
+        tokens = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
+        if self.training and self.shared is not None:
+            pooled = self.shared(*tokens)
+        elif self.by_width and batch.input_ids.device.type == "cpu":
+            pooled = read_by_width(self.pair_model.pooled, *tokens).float()
+        else:
+            pooled = self.pair_model.pooled(*tokens).float()
         flat = self.pair_model.head(pooled).squeeze(1)
         logits = flat[batch.rows.clamp(min=0)] + self.offset(batch)
         told = None if self.category_head is None else self.category_head(batch.vectors)

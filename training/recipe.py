@@ -173,6 +173,14 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="the end, where the epochs do not come to it before"),
     ] = None
     pairs_per_step: Annotated[int, Meta(ge=1, description="query-item pairs in a step")] = 32
+    accumulate: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="a step is read in so many parts, each with the memory of its own pairs "
+            "alone; the gradients are those of the whole step; 1: at once",
+        ),
+    ] = 1
     max_list: Annotated[
         int, Meta(ge=1, description="longer lists are cut at random, anew each epoch")
     ] = 16
@@ -215,6 +223,11 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.max_list > self.pairs_per_step:
             raise ValueError(
                 f"max_list {self.max_list}: expected at most pairs_per_step {self.pairs_per_step}"
+            )
+        if self.accumulate > 1 and self.attack.kind != "none":
+            raise ValueError(
+                f"accumulate {self.accumulate}: expected 1 with attack.kind {self.attack.kind},"
+                " which has to see the words of a whole step"
             )
         if self.interpolate < 1.0 and self.tuning == "adapters":
             raise ValueError(

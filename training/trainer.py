@@ -41,7 +41,9 @@ from training.checkpoints import (
     save_whole,
 )
 from training.model import RankingModel
+from training.products import Products
 from training.recipe import Recipe
+from training.shared import shared
 from training.step import losses, relevance_of
 from worker.errors import PrismrankError
 from worker.ranking.metrics import ndcg
@@ -98,11 +100,18 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
         self.average = moving_average(self.model, recipe.average) if recipe.average else None
         if self.average is not None:
             self.add_callback(Averaging(self.average))
+        self.model.shared = shared(model.pair_model, recipe)
 
     @property
     def kept(self) -> RankingModel:
         """Whose weights are judged and kept: those of the average where there is one."""
         return self.model if self.average is None else self.average.module  # type: ignore[return-value]  # of the model's kind
+
+    def training_step(self, *inputs: Any, **more: Any) -> Tensor:
+        """A step of the Trainer's, whose products are made where they are made fastest."""
+        with Products():
+            loss: Tensor = super().training_step(*inputs, **more)
+        return loss
 
     def compute_loss(self, model: Any, inputs: Batch, *_: Any, **__: Any) -> Tensor:
         """The loss of one step; its parts are kept for the log.
