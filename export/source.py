@@ -15,6 +15,7 @@ import msgspec
 from huggingface_hub import snapshot_download
 
 from export.bundle import BundleError, Segment, Template
+from export.template import READ, segments
 
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
 
@@ -28,7 +29,7 @@ LEGACY_POOLING: Final = {  # sentence-transformers before 6 wrote one flag a mod
     "pooling_mode_lasttoken": "lasttoken",
 }
 POOLINGS: Final[dict[str, Pooling]] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
-FIELDS: Final = "prismrank.json"  # ours: what of an item is read; without it, its title
+FIELDS: Final = "prismrank.json"  # ours: what of an item is read; without it, READ
 REQUIRED: Final = ("config.json", "tokenizer.json", "tokenizer_config.json")
 FETCHED: Final = ("*.json", "*.safetensors", "*/config.json")
 
@@ -132,7 +133,9 @@ def max_tokens(folder: Path) -> int:
 def _template(folder: Path) -> Template:
     prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
     item = next((prompts[key] for key in ("document", "passage") if prompts.get(key)), "")
-    plain = Template(query_before=prompts.get("query") or "", item_before=item)
+    plain = Template(
+        query_before=prompts.get("query") or "", item_before=item, item=segments(READ, " | ")
+    )
     try:
         fields = msgspec.convert(_json(folder / FIELDS), dict[str, tuple[Segment, ...]])
     except msgspec.ValidationError as error:

@@ -10,6 +10,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
+READ: Final = ("title", "description:100")
+"""What an encoder reads of an item where nobody says otherwise: of one without a description, its
+title. On chorus_icecat that is worth .05 of nDCG (README, "Before the first click")."""
 PAST_CHARS: Final = 160  # of all that the user acted on: the items of the list need room too
 
 

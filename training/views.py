@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from export.bundle import Template
+from export.template import READ
 from worker.events import Item
 from worker.ranking.text import category_text, item_text
 
@@ -23,7 +24,7 @@ class WarmUpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="fields and attributes of an item that the encoder reads, in order; "
             "description:100 is the first 100 characters of one",
         ),
-    ] = ("title", "description:100")
+    ] = READ
     separator: Annotated[str, Meta(description="between the fields of an item")] = " | "
     steps: Annotated[
         int, Meta(ge=0, description="of gradient descent; 0: the weights stay the base's")

@@ -81,10 +81,10 @@ def _cell(
     name: str, queries: Sequence[GradedQuery], settings: WarmUpSettings, options: argparse.Namespace
 ) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
-        base, began = options.base, time.monotonic()
-        if settings.seed != STOCK:
-            base = Path(scratch) / "encoder"
-            warm_up(settings, options.base, catalogue(name, options.data), base, _say)
+        base, began = Path(scratch) / "encoder", time.monotonic()
+        if settings.seed == STOCK:  # titles alone, as they are
+            settings = WarmUpSettings(fields=("title",), seed=STOCK)
+        warm_up(settings, options.base, catalogue(name, options.data), base, _say)
         seconds = time.monotonic() - began
         values = _ndcg(queries, base, Path(scratch) / "bundle")
     return {

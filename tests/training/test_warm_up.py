@@ -81,7 +81,7 @@ def test_an_encoder_that_learns_nothing_still_reads_more_than_the_title(
     before, after = (read_source(folder, "base") for folder in (base, tmp_path / "out"))
     assert after.weights_sha256 == before.weights_sha256
     fields = {"title": "Boot", "description": "Warm and dry", "sole": 42}
-    assert before.template.render(fields) == "Boot"
+    assert before.template.render(fields) == "Boot | Warm and dry"
     assert after.template.render(fields) == "Boot - Warm  - 42"
     build(Order(str(tmp_path / "out"), tmp_path / "bundle"), silent)
     assert bundle.read(tmp_path / "bundle").template == after.template
