@@ -42,7 +42,7 @@ from training.checkpoints import (
 from training.dataset import LabelledList
 from training.model import RankingModel
 from training.offset import begin_as_cosine, cosine_says
-from training.progress import Curves, Progress, Say
+from training.progress import Curves, Progress, Say, biases
 from training.recipe import Recipe
 from training.sheets import Sheet, Words, digest, tokenised
 from training.teachers import find_teacher, taught
@@ -173,7 +173,7 @@ def _trained(
         judge=(lambda judge: judged(judge, seen, recipe)) if seen else None,
         optimizers=(optimizer, tuning.schedule(optimizer, len(steps), recipe)),
         folder=out,
-        callbacks=[*heeding, Progress(say), Curves(out / "tensorboard")],
+        callbacks=[*heeding, Progress(say), Curves(out / "tensorboard"), *biases(recipe)],
     )
     entries = _run(trainer, last[0] if last else None, out, say)
     return _written(run, exportable, model, entries, out)

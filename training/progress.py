@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any, Final
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import WandbCallback
+
+from training.recipe import Recipe
+from training.tuning import BadRecipe
 
 Say = Callable[[str], None]
 
@@ -96,6 +101,23 @@ class Curves(TrainerCallback):  # type: ignore[misc]  # transformers ships no ty
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self._writer.close()
+
+
+def biases(recipe: Recipe) -> list[TrainerCallback]:
+    """What sends the curves to Weights & Biases, where the recipe asks for it: transformers' own.
+
+    Raises BadRecipe where wandb is not installed.
+    """
+    if recipe.report_to != "wandb":
+        return []
+    os.environ.setdefault("WANDB_MODE", "offline")
+    try:
+        return [WandbCallback()]
+    except RuntimeError as error:
+        raise BadRecipe(
+            "report_to wandb: expected wandb to be installed (pip install wandb); nothing was"
+            " trained"
+        ) from error
 
 
 def _told(logs: Mapping[str, float]) -> list[str]:

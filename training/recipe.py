@@ -210,6 +210,13 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_steps: Annotated[int, Meta(ge=1, description="steps over which a logged loss is meant")] = (
         10
     )
+    report_to: Annotated[
+        Literal["tensorboard", "wandb"],
+        Meta(
+            description="where curves go; wandb: to Weights & Biases too, where it is installed; "
+            "offline, unless WANDB_MODE says otherwise"
+        ),
+    ] = "tensorboard"
     seed: Annotated[int, Meta(ge=0, lt=2**32, description="of all chance in it")] = 0
     precision: Annotated[
         Literal["float32", "bfloat16"], Meta(description="of the products; bfloat16 on GPUs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +248,9 @@ def test_a_tokenizer_without_types_is_not_read_by_products(tmp_path: Path) -> No
     trained = tuned({"max_steps": 1}, base, tmp_path / "run")
     model = read_trained(Path(trained.folder), read_source(base, "base"))
     assert model.pair_model.pooling == "mean"
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed here")
+def test_weights_and_biases_are_asked_for_by_name(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadRecipe, match="report_to wandb: expected wandb to be installed"):
+        tuned({"report_to": "wandb"}, base, tmp_path / "run")
