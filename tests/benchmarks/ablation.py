@@ -16,39 +16,42 @@ import argparse
 import hashlib
 import json
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
-from tests.benchmarks.measuring import commit, finished, machine
+from tests.benchmarks.cells import told
+from tests.benchmarks.measuring import finished
+from tests.benchmarks.processes import asks, configured, fill, measured_here, say
 from tests.benchmarks.real_labels import remember, train_lists
 from training import pipeline
 from training.assess import side
-from training.config import Config
 from training.dataset import LabelledList, split_by_query
 from training.evaluate import interval, judge, served
 from training.judgments import SETS, GradedQuery, read_set, worth_measuring
-from training.logs import LogSettings
 from training.perturb import PERTURBATIONS
-from training.recipe import Recipe
 from training.rounds import Round
 from training.service import zero_shot
-from training.teach import ModelSettings
+from training.views import WarmUpSettings
+from training.warm_up import warm_up
+from worker.events import Item
 from worker.ranking.bundled import Bundled
 from worker.ranking.model import Doubles, Model
 
+MODULE: Final = "tests.benchmarks.ablation"
 PAIRS: Final = 4_000
 KEPT: Final = 0.1  # of the queries, for calibration and blend
 PLAIN: Final = "plain"
 ZERO_SHOT: Final = "zero-shot"
-AS_WRITTEN: Final = "as written"  # misspelt queries too, as before they were read as they are meant
-UNTRAINED: Final = (ZERO_SHOT, f"{ZERO_SHOT}, {AS_WRITTEN}")
+TITLES: Final = "titles"  # the encoder reads no more of an item
+AS_WRITTEN: Final = "as written"  # misspelt queries too
+BEFORE: Final = f"{TITLES}, {AS_WRITTEN}"  # the default until 27 Nov 2026
+UNTRAINED: Final = (ZERO_SHOT, f"{ZERO_SHOT}, {TITLES}", f"{ZERO_SHOT}, {BEFORE}")
+DESCRIBED: Final = ("title", "description:100")
 CLEAN: Final = "clean"
 SUITES: Final = ("query_typos", "word_order")
 SAME: Final[Mapping[str, Any]] = {"epochs": 2, "threads": 1}
@@ -56,7 +59,9 @@ HIGHER: Final = 5e-4  # a rate for what learns beside a trunk that keeps still
 TYPOS: Final = {"query_typos": 0.3, "title_typos": 0.1}
 INGREDIENTS: Final[Mapping[str, Mapping[str, Any]]] = {
     PLAIN: {},
-    AS_WRITTEN: {},
+    TITLES: {},
+    BEFORE: {},
+    "described pairs": {},
     "listnet": {"loss": "listnet"},
     "lambda": {"loss": "lambda"},
     "frozen": {"tuning": "frozen"},
@@ -68,7 +73,7 @@ INGREDIENTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "ia3": {"tuning": "ia3", "learning_rate": 10 * HIGHER},
     **{kind: {"attack": {"kind": kind}} for kind in ("fgm", "pgd", "freelb", "smart")},
     "typos": {"augment": TYPOS},
-    f"typos, {AS_WRITTEN}": {"augment": TYPOS},
+    f"typos, {BEFORE}": {"augment": TYPOS},
     "word order": {"augment": {"word_order": 0.3}},
     "word dropout": {"augment": {"query_dropout": 0.1, "title_dropout": 0.1}},
     "units": {"augment": {"units": 0.3}},
@@ -90,17 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for seed in () if options.show else options.seeds:
         wanted += [(name, seed) for name in options.only]
     for name, seed in wanted:
-        if any((row["ingredient"], row["seed"]) == (name, seed) for row in finished(options.out)):
-            continue
-        said = ["--cell", name, "--seeds", str(seed), *_places(options)]
-        child = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.ablation", *said],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        with options.out.open("a") as stream:
-            stream.write(child.stdout.splitlines()[-1] + "\n")
+        said = ["--cell", name, "--seeds", str(seed)]
+        fill(MODULE, {"ingredient": name, "seed": seed}, said, options)
     _show(finished(options.out))
     return 0
 
@@ -108,39 +104,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _cell(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """One training, or the base model as it is, judged."""
     added = INGREDIENTS.get(name, {})
-    config = Config(
-        work=str(options.work),
-        model=ModelSettings(base=str(options.base), spelling=not name.endswith(AS_WRITTEN)),
-        logs=LogSettings(url=str(options.work / "logs")),
-        recipe=msgspec.convert({**SAME, **added, "seed": seed}, Recipe),
-    )
-    model: Model = side(zero_shot(config, _say)).model
-    learn, kept = split_by_query(sample(train_lists(options.data)), KEPT)
-    remember(model, lambda: [*learn, *kept], options.work / "vectors.npz")
+    titles = TITLES in name
+    read = {
+        "base": str(titles_alone(options) if titles else options.base),
+        "spelling": AS_WRITTEN not in name,
+        "fields": DESCRIBED if name == "described pairs" else ("title",),
+    }
+    config = configured(options, {**SAME, **added, "seed": seed}, model=read)
+    model: Model = side(zero_shot(config, say)).model
+    learn, kept = split_by_query(sample(train_lists(options.data), PAIRS / (1.0 - KEPT)), KEPT)
+    remember(model, lambda: [*learn, *kept], options.work / f"vectors{'-titles' * titles}.npz")
     seconds = 0.0
     if name not in UNTRAINED:
         one = Round(options.work / "cells" / f"{name.replace(' ', '-')}-{seed}")
         lesson = pipeline.Lesson(learn, kept, {}, {"lists": len(learn), "kept": len(kept)})
-        model = Bundled(pipeline.taught(config, one, lesson, model, None, _say))
+        model = Bundled(pipeline.taught(config, one, lesson, model, None, say))
         seconds = pipeline.trained_result(one).seconds
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     began = time.monotonic()
     values = {suite: _judged(suite, model, options.data) for suite in (CLEAN, *SUITES)}
-    _say(f"{name}, seed {seed}: judged in {time.monotonic() - began:.0f} s")
+    say(f"{name}, seed {seed}: judged in {time.monotonic() - began:.0f} s")
     return {
         "ingredient": name,
         "recipe": {**SAME, **added},
         "seed": seed,
         "seconds": round(seconds, 1),
         "megabytes": memory,
-        "commit": commit(),
-        "machine": machine(),
+        **measured_here(),
         "ndcg": values,
     }
 
 
-def sample(lists: Sequence[LabelledList]) -> list[LabelledList]:
-    """Lists of some PAIRS pairs beyond those that are kept, by the hash of their queries."""
+def titles_alone(options: argparse.Namespace) -> Path:
+    """The base model as one that reads the titles of items and nothing else."""
+    folder: Path = options.work / "titles-alone"
+    if not folder.exists():
+        settings = WarmUpSettings(fields=("title",))
+        warm_up(settings, options.base, [Item(item_id="any", title="any")], folder, say)
+    return folder
+
+
+def sample(lists: Sequence[LabelledList], wanted: float) -> list[LabelledList]:
+    """Lists of so many pairs, or of a few more, by the hash of their queries."""
 
     def drawn(one: LabelledList) -> bytes:
         return hashlib.sha256(f"sample {one.search.event.user_query}".encode()).digest()
@@ -148,7 +153,7 @@ def sample(lists: Sequence[LabelledList]) -> list[LabelledList]:
     chosen: list[LabelledList] = []
     pairs = 0
     for one in sorted(lists, key=drawn):
-        if pairs < PAIRS / (1.0 - KEPT):
+        if pairs < wanted:
             chosen.append(one)
             pairs += len(one.grades)
     return chosen
@@ -179,8 +184,8 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
             continue
         clean = _values(of, CLEAN)
         cells = [f"{np.mean([row['ndcg'][CLEAN][each] for row in of]):.4f}" for each in SETS]
-        cells.append("" if name == PLAIN else _interval(clean - _values(paired, CLEAN)))
-        cells += [_interval(clean - _values(of, suite)) for suite in SUITES]
+        cells.append("" if name == PLAIN else told(interval(clean - _values(paired, CLEAN), 0)))
+        cells += [told(interval(clean - _values(of, suite), 0)) for suite in SUITES]
         for cost in ("seconds", "megabytes"):
             share = np.mean([row[cost] for row in of]) / np.mean([row[cost] for row in paired])
             cells.append(f"{share:.2f}")
@@ -194,29 +199,9 @@ def _values(rows: Sequence[Mapping[str, Any]], suite: str) -> Doubles:
     return means
 
 
-def _interval(values: Doubles) -> str:
-    found = interval(values, 0)
-    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-
-
-def _places(options: argparse.Namespace) -> list[str]:
-    names = ("data", "base", "work", "out")
-    return [word for name in names for word in (f"--{name}", str(getattr(options, name)))]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ablation")
-    parser.add_argument("--data", type=Path, required=True, help="the folder of the labelled sets")
-    parser.add_argument("--base", type=Path, required=True, help="the folder of the base model")
-    parser.add_argument("--work", type=Path, required=True, help="where trainings go on from")
-    parser.add_argument("--out", type=Path, required=True, help="the finished cells")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser = asks(MODULE)
     parser.add_argument("--only", nargs="+", choices=INGREDIENTS, default=list(INGREDIENTS))
-    parser.add_argument("--show", action="store_true", help="the table of what is there")
     parser.add_argument("--cell", choices=(*UNTRAINED, *INGREDIENTS), help=argparse.SUPPRESS)
     return parser
 

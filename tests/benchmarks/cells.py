@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 
 from tests.benchmarks.measuring import finished
-from training.evaluate import RESAMPLES
+from training.evaluate import RESAMPLES, Estimate, interval
 from worker.ranking.model import Doubles
 
 ZERO_SHOT: Final = "zero-shot"
@@ -79,11 +79,23 @@ def together(cells: Sequence[Cell], asked: bool) -> Doubles:
 def estimates(gains: Doubles, of: Doubles | None) -> tuple[str, str]:
     """The mean of paired gains, and their share of those of `of`, with percentile intervals from a
     bootstrap over queries (Efron & Tibshirani 1993, chapter 13)."""
-    drawn = np.random.default_rng(0).integers(len(gains), size=(RESAMPLES, len(gains)))
-    means = gains[drawn].mean(axis=1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    gain = f"{gains.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+    gain = told(interval(gains, 0))
     if of is None or not of.mean():
         return gain, ""
-    least, most = np.percentile(means / of[drawn].mean(axis=1), (2.5, 97.5))
-    return gain, f"{gains.mean() / of.mean():.2f} [{least:.2f}, {most:.2f}]"
+    share = ratio(gains, of)
+    return gain, f"{share.mean:.2f} [{share.low:.2f}, {share.high:.2f}]"
+
+
+def ratio(values: Doubles, of: Doubles) -> Estimate:
+    """The mean of `values` [queries] over that of the paired `of` [queries], with its 95 %
+    percentile interval: queries are drawn, and both means are of the same ones (Efron & Tibshirani
+    1993, chapter 13)."""
+    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    ratios = values[drawn].mean(axis=1) / of[drawn].mean(axis=1)
+    low, high = np.percentile(ratios, (2.5, 97.5))
+    return Estimate(float(values.mean() / of.mean()), float(low), float(high))
+
+
+def told(found: Estimate) -> str:
+    """A difference, and its interval."""
+    return f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
