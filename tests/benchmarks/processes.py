@@ -17,6 +17,7 @@ import msgspec
 
 from tests.benchmarks.measuring import commit, finished, machine
 from training.config import Config, RegistrySettings
+from training.debias import DebiasSettings
 from training.logs import LogSettings
 from training.recipe import Recipe
 from training.teach import ModelSettings
@@ -57,12 +58,14 @@ def fill(module: str, cell: Mapping[str, Any], said: Sequence[str], at: argparse
 def configured(
     options: argparse.Namespace, recipe: Mapping[str, Any], categories: int = 200
 ) -> Config:
-    """A configuration that leaves everything in the work folder."""
+    """A configuration that leaves everything in the work folder. Raises ValueError where the recipe
+    is none. Every list is one of its own, as human labels are, so that a recipe may replay them."""
     return Config(
         work=str(options.work),
         model=ModelSettings(base=str(options.base), most_categories=categories),
         logs=LogSettings(url=str(options.work / "logs")),
         registry=RegistrySettings(url=str(options.work / "registry")),
+        debias=DebiasSettings(rows="impression"),
         recipe=msgspec.convert(recipe, Recipe),
     )
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.benchmarks.cells import ratio
+from tests.benchmarks.drift_periods import CONTINUED, SAME
 from tests.benchmarks.forgetting import AT_ONCE, FIRST, ZERO_SHOT, Line, forgotten, rows
 from tests.benchmarks.periods import DAYS, LEANING, PERIODS, asked_in, assigned, period_of
+from tests.benchmarks.processes import configured
 from training.dataset import labelled
 from training.judgments import GradedQuery
 from training.recipe import Replay
@@ -85,6 +91,14 @@ def test_what_is_replayed_knows_the_periods() -> None:
     newest = replayed(lists, Replay(share=0.0, period_days=DAYS), 0)
     last = [one.event for one in asked_in(PERIODS - 1, queries, periods)]
     assert [one.search.event for one in newest] == last
+
+
+@pytest.mark.parametrize("added", CONTINUED.values(), ids=CONTINUED)
+def test_every_arm_is_a_recipe(added: Mapping[str, Any], tmp_path: Path) -> None:
+    options = argparse.Namespace(work=tmp_path, base=tmp_path)
+    recipe = configured(options, {**SAME, **added, "seed": 1}, categories=0).recipe
+    assert recipe.start == "champion"
+    assert recipe.replay.period_days == DAYS
 
 
 def test_a_ratio_is_of_means_and_its_interval_of_the_same_queries() -> None:
