@@ -1,0 +1,113 @@
+"""What arms of `drift_periods` know of old and of new queries in the end, and what they lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from msgspec import Struct
+
+from tests.benchmarks.cells import ratio
+from tests.benchmarks.periods import PERIODS
+from training.evaluate import Estimate
+from worker.ranking.model import Doubles
+
+RANDOM: Final = "random"
+ZERO_SHOT: Final = "zero-shot"
+AT_ONCE: Final = "everything at once"
+FIRST: Final = "first period"  # what all that go on from a champion begin with
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """What one arm came to in one period, from 1.
+
+    `ndcg` is of the queries of the periods so far, one period after the other, so many of each set
+    as `queries` says.
+    """
+
+    arm: str
+    seed: int
+    period: int
+    bundle: str  # its digest; empty where nothing was trained
+    recipe: dict[str, Any]
+    pairs: int  # that were learned from in this period
+    seconds: float  # of training
+    commit: str
+    machine: str
+    queries: dict[str, list[int]]
+    ndcg: dict[str, dict[str, list[float]]]
+
+    def means(self, on: str, way: str) -> list[float]:
+        """Of each period so far."""
+        return [float(one.mean()) for one in split(self.ndcg[on][way], self.queries[on])]
+
+
+def split(values: Sequence[float], sizes: Sequence[int]) -> list[Doubles]:
+    """Values [queries], one period after the other, as one array a period."""
+    return np.split(np.array(values, float), np.cumsum(sizes)[:-1])
+
+
+def rows(lines: Sequence[Line], on: str, way: str) -> list[dict[str, str]]:
+    """An arm a row, after the last period: means over old queries (those of all periods but the
+    last), new ones and both; the ratio of both to everything at once, and of what lies above a
+    random order; what old periods lost since they were best. Seeds are paired, then queries."""
+    last = [line for line in lines if line.period == PERIODS]
+    whole = {line.seed: line for line in last if line.arm == AT_ONCE}
+    chance = [line for line in last if line.arm == ZERO_SHOT]
+    random = _mean(chance, on, RANDOM)
+    found = []
+    for arm in [RANDOM, *dict.fromkeys(line.arm for line in last)]:
+        untaught = arm in (RANDOM, ZERO_SHOT)
+        of = chance if untaught else [one for one in last if one.arm == arm and one.seed in whole]
+        if not of or not whole:
+            continue
+        ours = _mean(of, on, RANDOM if arm == RANDOM else way)
+        theirs = _mean([*whole.values()] if untaught else [whole[one.seed] for one in of], on, way)
+        lost = None if untaught else forgotten(lines, of, on, way)
+        old = sum(of[0].queries[on][:-1])
+        found.append(
+            {
+                "arm": arm,
+                "old": _short(ours[:old].mean()),
+                "new": _short(ours[old:].mean()),
+                "both": _short(ours.mean()),
+                "of at once": _interval(ratio(ours, theirs)),
+                "above random": _interval(ratio(ours - random, theirs - random)),
+                "forgotten": "" if lost is None else f"{lost:+.4f}",
+                "seeds": str(len(of)),
+            }
+        )
+    return found
+
+
+def forgotten(lines: Sequence[Line], last: Sequence[Line], on: str, way: str) -> float | None:
+    """What an old period lost from when its mean was best to the last period, in the mean over old
+    periods and seeds (Chaudhry et al. 2018, "Riemannian walk for incremental learning", section
+    3.2); None for an arm that was not judged before."""
+    lost = []
+    for end in last:
+        before = [
+            line.means(on, way)
+            for line in lines
+            if line.seed == end.seed and line.period < end.period and line.arm in (end.arm, FIRST)
+        ]
+        if len(before) < end.period - 1:
+            return None
+        for period, now in enumerate(end.means(on, way)[:-1]):
+            lost.append(max(one[period] for one in before if len(one) > period) - now)
+    return float(np.mean(lost))
+
+
+def _mean(lines: Sequence[Line], on: str, way: str) -> Doubles:
+    """[queries] over the seeds."""
+    means: Doubles = np.mean([line.ndcg[on][way] for line in lines], axis=0)
+    return means
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _interval(found: Estimate) -> str:
+    return f"{found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]"
