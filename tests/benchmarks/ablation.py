@@ -84,44 +84,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = [] if options.show else [(ZERO_SHOT, 0)]
     for seed in () if options.show else options.seeds:
         wanted += [(name, seed) for name in options.only]
+    make("tests.benchmarks.ablation", wanted, options)
+    _show(finished(options.out))
+    return 0
+
+
+def make(module: str, wanted: Sequence[tuple[str, int]], options: argparse.Namespace) -> None:
+    """Each cell that is not there yet, by `module --cell NAME --seeds SEED`, a process each."""
     for name, seed in wanted:
         if any((row["ingredient"], row["seed"]) == (name, seed) for row in finished(options.out)):
             continue
         said = ["--cell", name, "--seeds", str(seed), *_places(options)]
         child = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.ablation", *said],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
+            [sys.executable, "-m", module, *said], stdout=subprocess.PIPE, text=True, check=True
         )
         with options.out.open("a") as stream:
             stream.write(child.stdout.splitlines()[-1] + "\n")
-    _show(finished(options.out))
-    return 0
+
+
+def learned(
+    name: str, dials: Mapping[str, Any], seed: int, options: argparse.Namespace
+) -> tuple[Model, float]:
+    """The model of SAME and these dials, as a worker would serve it, and the seconds of training;
+    ZERO_SHOT is the base as it is. What was trained before is found in `options.work`."""
+    config = Config(
+        work=str(options.work),
+        model=ModelSettings(base=str(options.base)),
+        logs=LogSettings(url=str(options.work / "logs")),
+        recipe=msgspec.convert({**SAME, **dials, "seed": seed}, Recipe),
+    )
+    model: Model = side(zero_shot(config, say)).model
+    learn, kept = split_by_query(sample(train_lists(options.data)), KEPT)
+    remember(model, lambda: [*learn, *kept], options.work / "vectors.npz")
+    if name == ZERO_SHOT:
+        return model, 0.0
+    one = Round(options.work / "cells" / f"{name.replace(' ', '-')}-{seed}")
+    lesson = pipeline.Lesson(learn, kept, {}, {"lists": len(learn), "kept": len(kept)})
+    taught = Bundled(pipeline.taught(config, one, lesson, model, None, say))
+    return taught, pipeline.trained_result(one).seconds
 
 
 def _cell(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """One training, or the base model as it is, judged."""
     added = INGREDIENTS.get(name, {})
-    config = Config(
-        work=str(options.work),
-        model=ModelSettings(base=str(options.base)),
-        logs=LogSettings(url=str(options.work / "logs")),
-        recipe=msgspec.convert({**SAME, **added, "seed": seed}, Recipe),
-    )
-    model: Model = side(zero_shot(config, _say)).model
-    learn, kept = split_by_query(sample(train_lists(options.data)), KEPT)
-    remember(model, lambda: [*learn, *kept], options.work / "vectors.npz")
-    seconds = 0.0
-    if name != ZERO_SHOT:
-        one = Round(options.work / "cells" / f"{name.replace(' ', '-')}-{seed}")
-        lesson = pipeline.Lesson(learn, kept, {}, {"lists": len(learn), "kept": len(kept)})
-        model = Bundled(pipeline.taught(config, one, lesson, model, None, _say))
-        seconds = pipeline.trained_result(one).seconds
+    model, seconds = learned(name, added, seed, options)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     began = time.monotonic()
     values = {suite: _judged(suite, model, options.data) for suite in (CLEAN, *SUITES)}
-    _say(f"{name}, seed {seed}: judged in {time.monotonic() - began:.0f} s")
+    say(f"{name}, seed {seed}: judged in {time.monotonic() - began:.0f} s")
     return {
         "ingredient": name,
         "recipe": {**SAME, **added},
@@ -199,21 +209,26 @@ def _places(options: argparse.Namespace) -> list[str]:
     return [word for name in names for word in (f"--{name}", str(getattr(options, name)))]
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.ablation")
-    parser.add_argument("--data", type=Path, required=True, help="the folder of the labelled sets")
-    parser.add_argument("--base", type=Path, required=True, help="the folder of the base model")
-    parser.add_argument("--work", type=Path, required=True, help="where trainings go on from")
-    parser.add_argument("--out", type=Path, required=True, help="the finished cells")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--only", nargs="+", choices=INGREDIENTS, default=list(INGREDIENTS))
-    parser.add_argument("--show", action="store_true", help="the table of what is there")
-    parser.add_argument("--cell", choices=(ZERO_SHOT, *INGREDIENTS), help=argparse.SUPPRESS)
-    return parser
+    return parser("tests.benchmarks.ablation", ZERO_SHOT, tuple(INGREDIENTS))
+
+
+def parser(module: str, first: str, names: Sequence[str]) -> argparse.ArgumentParser:
+    """The options of a benchmark of cells; `first` is made whatever is asked for."""
+    made = argparse.ArgumentParser(prog=f"python -m {module}")
+    made.add_argument("--data", type=Path, required=True, help="the folder of the labelled sets")
+    made.add_argument("--base", type=Path, required=True, help="the folder of the base model")
+    made.add_argument("--work", type=Path, required=True, help="where trainings go on from")
+    made.add_argument("--out", type=Path, required=True, help="the finished cells")
+    made.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    made.add_argument("--only", nargs="+", choices=names, default=list(names))
+    made.add_argument("--show", action="store_true", help="the table of what is there")
+    made.add_argument("--cell", choices=dict.fromkeys((first, *names)), help=argparse.SUPPRESS)
+    return made
 
 
 if __name__ == "__main__":
