@@ -105,6 +105,8 @@ def _takes(kind: inspect.Type) -> str:
         return "`true`, `false`"
     if isinstance(kind, inspect.VarTupleType):
         return f"list: {_takes(kind.item_type)}"
+    if isinstance(kind, inspect.StructType):
+        return "table of " + ", ".join(f"`{field.encode_name}`" for field in kind.fields)
     if isinstance(kind, inspect.DictType):
         return f"table: {_takes(kind.value_type)}"
     bounds = [

@@ -13,7 +13,8 @@ from typing import Final
 from export.session import Session
 from training import evaluate
 from training.config import Config
-from training.evaluate import Row
+from training.evaluate import DEPTH, Row
+from training.fairness import ways
 from training.gate import Check
 from training.judgments import GradedQuery
 from training.trial import Side, Trial
@@ -65,6 +66,7 @@ def assess(
         method=bench.config.judge.method,
         diversity=bench.config.judge.diversity,
         seed=bench.config.recipe.seed,
+        fairness=bench.config.recipe.fairness,
     )
     checks = [trial.goldens()]
     if checks[0].verdict == "worse":  # its numbers mean nothing
@@ -97,7 +99,10 @@ def _table(queries: Sequence[GradedQuery], trial: Trial, base: Side) -> Iterator
         for dial in DIALS[1:] if one is base else DIALS:
             run = evaluate.served(judged, one.model, trial.method, dial)
             runs.append(replace(run, method=name))
-    return (evaluate.summary(run, zero_shot, trial.seed) for run in runs)
+    pools = ways(queries, trial.fairness)
+    for run in runs:
+        spreads = tuple(each.spread(run.lists, DEPTH) for each in pools)
+        yield replace(evaluate.summary(run, zero_shot, trial.seed), catalogue=spreads)
 
 
 def _words(

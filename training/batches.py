@@ -35,6 +35,7 @@ class Batch(NamedTuple):
     known: Tensor  # [b, n]: the category's index, -1 where it is not known
     vectors: Tensor  # [b, n, d]: the encoder's, of the items
     taught: Tensor | None = None  # [b, n]: a teacher's logits; None where nobody teaches
+    groups: Tensor | None = None  # [b, n, ways]: numbers, -1 for none; None: none are compared
 
 
 def plan(
@@ -124,6 +125,7 @@ def collate(parts: Sequence[tuple[Sheet, Rows]], typed: bool) -> Batch:
         place[: len(rows)] = torch.arange(start, start + len(rows))
         start += len(rows)
     taught = [sheet.taught[rows] for sheet, rows in parts if sheet.taught is not None]
+    groups = [sheet.groups[rows] for sheet, rows in parts if sheet.groups is not None]
     return Batch(
         input_ids=_tokens([ids for ids, _ in pairs], width),
         attention_mask=_tokens([[1] * len(ids) for ids, _ in pairs], width),
@@ -135,6 +137,7 @@ def collate(parts: Sequence[tuple[Sheet, Rows]], typed: bool) -> Batch:
         known=_laid_out([sheet.known[rows] for sheet, rows in parts], longest, -1),
         vectors=_laid_out([sheet.vectors[rows] for sheet, rows in parts], longest),
         taught=_laid_out(taught, longest) if taught else None,
+        groups=_laid_out(groups, longest, -1) if groups else None,
     )
 
 

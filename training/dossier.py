@@ -78,7 +78,8 @@ class Dossier:
             ]
         for name, rows in self.assessment.tables.items():
             parts.append(report.markdown(name, self.assessment.counts[name], rows))
-        return "\n\n".join(parts) + "\n"
+            parts.append(report.fairness(name, rows))
+        return "\n\n".join(filter(None, parts)) + "\n"
 
     def _numbers(self) -> dict[str, Any]:
         return {

@@ -111,7 +111,7 @@ class Row:
     dial: float | None
     values: Mapping[str, Estimate]
     changes: Mapping[str, Estimate]
-    catalogue: Spread | None = None
+    catalogue: tuple[Spread, ...] = ()  # one for each way to tell groups apart
 
 
 Peers: TypeAlias = Callable[[Sequence[Judged], Model, Sequence[float]], Iterable[Run]]
@@ -140,7 +140,7 @@ def evaluate(
     ]
     everything = pools(queries)
     return [
-        replace(summary(run, reference, seed), catalogue=everything.spread(run.lists, DEPTH))
+        replace(summary(run, reference, seed), catalogue=(everything.spread(run.lists, DEPTH),))
         for run in runs
     ]
 

@@ -1,14 +1,13 @@
 """What an order makes of a catalogue: how much of it is shown, and how evenly, group by group.
 
 The catalogue is every candidate of the queries that are judged, and what is measured are the lists
-of all of them together. A group is a brand; a category where the data name no brands. Queries have
-pools of different sizes and brands, so no order is wholly even: the row of chance says what is due
-to them.
+of all of them together. Groups are as the recipe names them; else a brand is one, or a category
+where the data name no brands. Queries have pools of different sizes and brands, so no order is
+wholly even: the row of chance says what is due to them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,7 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from training.judgments import NO_CATEGORY, RELEVANT, GradedQuery
+from training.equity import FEWEST, Fairness
+from training.groups import called, large, names_of
+from training.judgments import RELEVANT, GradedQuery
+from worker.policies import Group
 from worker.ranking.metrics import (
     catalogue_coverage,
     equal_coverage,
@@ -31,7 +33,6 @@ MEASURES: Final = (
     *("coverage", "gini", "equal_coverage", "equal_opportunity"),
     *("exposure_parity", "exposure_per_merit"),
 )
-FEWEST: Final = 20  # candidates of a group that is compared: the extremes of fewer are chance
 
 Lists = Sequence[Sequence[str]]
 """Item ids, best first, of each query."""
@@ -41,7 +42,7 @@ Lists = Sequence[Sequence[str]]
 class Spread:
     """MEASURES of the lists of an order; None where there are no two groups to compare."""
 
-    group: str | None  # the field that tells the groups apart
+    group: str | None  # what tells the groups apart
     groups: int  # that are compared
     values: Mapping[str, float | None]
 
@@ -59,7 +60,7 @@ class Pools:
 
     items: tuple[tuple[str, ...], ...]  # of each query
     grades: tuple[float, ...]
-    field: str | None
+    field: str | None  # what tells the groups apart
     groups: tuple[str | None, ...]  # None: no group, or one of too few candidates
     relevant: tuple[str | None, ...]  # the same of the relevant candidates
 
@@ -70,11 +71,15 @@ class Pools:
         values = dict(zip(MEASURES, numbers, strict=True))
         return Spread(self.field, len(set(self.groups) - {None}), values)
 
+    def places(self, lists: Lists) -> list[int | None]:
+        """The place of each candidate in the list of its query, from 1; None where it has none."""
+        return list(chain.from_iterable(map(_places, self.items, lists)))
+
     def _measures(self, lists: Lists, k: int) -> tuple[float, ...]:
         catalogue = dict.fromkeys(chain.from_iterable(self.items))
         covered = catalogue_coverage(lists, catalogue, k)
         unevenness = gini(list(times_shown(lists, catalogue, k).values()))
-        places = list(chain.from_iterable(map(_places, self.items, lists)))
+        places = self.places(lists)
         coverage = parity = per_merit = opportunity = np.nan
         if _several(self.groups):
             coverage = equal_coverage(self.groups, places, k)
@@ -88,34 +93,39 @@ class Pools:
         return covered, unevenness, coverage, opportunity, parity, per_merit
 
 
-def pools(queries: Sequence[GradedQuery], fewest: int = FEWEST) -> Pools:
-    """The candidates of queries; groups are by the first of FIELDS that has two large enough."""
+def ways(queries: Sequence[GradedQuery], fairness: Fairness) -> tuple[Pools, ...]:
+    """The candidates of queries, once for each way to tell groups apart that is named; else once,
+    by the first of FIELDS that has two groups."""
+    return tuple(
+        pools(queries, fairness.fewest, way, fairness.relevant)
+        for way in fairness.groups or (None,)
+    )
+
+
+def pools(
+    queries: Sequence[GradedQuery],
+    fewest: int = FEWEST,
+    way: Group | None = None,
+    relevant: float = RELEVANT,
+) -> Pools:
+    """The candidates of queries; groups are told apart by `way`, else by the first of FIELDS that
+    has two large enough."""
     candidates = [item for query in queries for item in query.event.candidates]
     grades = [grade for query in queries for grade in query.grades]
-    named = {name: _large([_key(getattr(i, name)) for i in candidates], fewest) for name in FIELDS}
+    asked = [Group(field=name) for name in FIELDS] if way is None else [way]
+    named = {called(each): large(names_of(each, candidates), fewest) for each in asked}
     field = next((name for name, groups in named.items() if _several(groups)), None)
     groups = named[field] if field else [None] * len(candidates)
-    relevant = [
-        group if grade >= RELEVANT else None for group, grade in zip(groups, grades, strict=True)
+    wanted = [
+        group if grade >= relevant else None for group, grade in zip(groups, grades, strict=True)
     ]
     return Pools(
         items=tuple(tuple(item.item_id for item in query.event.candidates) for query in queries),
         grades=tuple(grades),
-        field=field,
+        field=field if way is None else called(way),
         groups=tuple(groups),
-        relevant=tuple(_large(relevant, fewest)),
+        relevant=tuple(large(wanted, fewest)),
     )
-
-
-def _key(name: str | None) -> str | None:
-    """What names one group, however it is written."""
-    key = (name or "").strip().casefold()
-    return None if key in ("", NO_CATEGORY) else key
-
-
-def _large(groups: Sequence[str | None], fewest: int) -> list[str | None]:
-    counts = Counter(groups)
-    return [group if counts[group] >= fewest else None for group in groups]
 
 
 def _several(groups: Sequence[str | None]) -> bool:

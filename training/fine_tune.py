@@ -44,7 +44,7 @@ from training.model import RankingModel
 from training.offset import begin_as_cosine, cosine_says
 from training.progress import Curves, Progress, Say, biases
 from training.recipe import Recipe
-from training.sheets import Sheet, Words, digest, tokenised
+from training.sheets import Sheet, Words, digest, grouped, tokenised
 from training.teachers import find_teacher, taught
 from training.trainer import RankingTrainer, TrainingFailed, judged
 from worker.ranking.model import Model, Vector
@@ -66,7 +66,10 @@ class Trained(Struct, frozen=True, kw_only=True):
     @property
     def last_losses(self) -> dict[str, float]:
         """The newest of each part that has a mean: the whole, and its objectives."""
-        parts = ("loss", "relevance", "distilled", "diversity", "category", "adversarial")
+        parts = (
+            *("loss", "relevance", "distilled", "diversity", "category", "adversarial"),
+            *("exposure", "opportunity"),
+        )
         steps = [one for one in self.losses if "loss" in one]
         return {name: steps[-1][name] for name in parts if steps and name in steps[-1]}
 
@@ -119,7 +122,8 @@ def fine_tune(
             categories=categories,
         )
         say(f"reading {len(train)} lists to learn from and {len(dev)} to watch")
-        learnt, watched = tokenised(train, words), tokenised(dev, words)
+        learnt = grouped(tokenised(train, words), recipe.fairness)
+        watched = tokenised(dev, words)
         if not learnt:
             raise TrainingFailed("no list has a query and a grade that counts: nothing to learn")
         if recipe.patience is not None and not watched:

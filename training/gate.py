@@ -21,6 +21,9 @@ MARGINS: Final = {
     "clicks_snips": 0.05,
     "clicks_dr": 0.05,
 }
+FAIR: Final = ("exposure_parity", "equal_opportunity", "equal_coverage")
+"""Measures between groups of items: shown in every report, guarded where a margin names them."""
+MEASURES: Final = (*MARGINS, *FAIR)
 
 
 class GateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +36,13 @@ class GateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             "interval of the change must lie above minus this); what is not named is not guarded"
         ),
     ] = msgspec.field(default_factory=lambda: dict(MARGINS))
+    floors: Annotated[
+        dict[str, float],
+        Meta(
+            description="measure -> what the challenger must have of it, whatever the champion "
+            "has: 0.8 of exposure_parity, or -0.1 of equal_coverage, which is minus a difference"
+        ),
+    ] = msgspec.field(default_factory=dict)
     asked: Annotated[
         tuple[str, ...],
         Meta(description="measures of which one, on some set, must be better with confidence"),
@@ -46,12 +56,12 @@ class GateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = 1.3
 
     def __post_init__(self) -> None:
-        known = ", ".join(MARGINS)
-        for name in (*self.margins, *self.asked):
-            if name not in MARGINS:
-                raise ValueError(f"measure {name!r}: expected one of {known}")
+        names = ", ".join(MEASURES)
+        for name in (*self.margins, *self.floors, *self.asked):
+            if name not in MEASURES:
+                raise ValueError(f"measure {name!r}: expected one of {names}")
         if not self.asked:
-            raise ValueError(f"asked: nothing, so that nothing could be promoted; expected {known}")
+            raise ValueError(f"asked: nothing, so that nothing could be promoted; expected {names}")
 
 
 class Check(Struct, frozen=True, kw_only=True):
@@ -68,6 +78,7 @@ class Check(Struct, frozen=True, kw_only=True):
     low: float | None = None
     high: float | None = None
     margin: float | None = None  # None: shown, and not guarded
+    floor: float | None = None  # what the challenger must have; None: whatever it has
     verdict: Verdict = "unknown"
     note: str = ""
 
@@ -84,13 +95,23 @@ class Check(Struct, frozen=True, kw_only=True):
             else f" ({self.change:+.4f}, 95 % between {self.low:+.4f} and {self.high:+.4f})"
         )
         allowed = "" if self.margin is None else f", may lose {self.margin:g}"
+        allowed += "" if self.floor is None else f", {self.floor:g} is needed"
         note = f"; {self.note}" if self.note else ""
         return f"{where} {self._word}: {numbers}{interval}{allowed}{note}"
+
+    @property
+    def short(self) -> bool:
+        """Whether the challenger has less than its floor."""
+        return (
+            self.floor is not None and self.challenger is not None and self.challenger < self.floor
+        )
 
     @property
     def _word(self) -> str:
         """What the numbers say: a loss that cannot be excluded is not a loss that is certain."""
         lost = self.high is not None and self.high < 0.0
+        if self.verdict == "worse" and self.short:
+            return "below what is needed"
         if self.verdict == "worse":
             return "worse" if lost or self.low is None else "not shown to be no worse"
         if self.verdict == "held" and lost:
@@ -107,19 +128,33 @@ class Decision(Struct, frozen=True, kw_only=True):
 
 
 def judged(check: Check, settings: GateSettings) -> Check:
-    """The check with its margin and verdict.
+    """The check with its margin, floor and verdict.
 
     Worse: the interval cannot exclude a loss beyond the margin (a test of non-inferiority at
-    2.5 %, one-sided). Better: the whole interval lies above 0.
+    2.5 %, one-sided), or the challenger has less than the floor. Better: neither, and the whole
+    interval lies above 0.
     """
-    margin = settings.margins.get(check.measure)
+    margin, floor = (each.get(check.measure) for each in (settings.margins, settings.floors))
+    check = msgspec.structs.replace(check, margin=margin, floor=floor)
     if check.change is None or check.low is None:
         verdict: Verdict = "unknown"
-    elif margin is not None and check.low < -margin:
+    elif check.short or (margin is not None and check.low < -margin):
         verdict = "worse"
     else:
         verdict = "better" if check.low > 0 else "held"
-    return msgspec.structs.replace(check, margin=margin, verdict=verdict)
+    return msgspec.structs.replace(check, verdict=verdict)
+
+
+def known(check: Check, telling: int, of: int, settings: GateSettings) -> Check:
+    """The check as `judged` has it; not known where too few of the queries tell of it."""
+    told = f"{telling} of {of} queries tell of it"
+    if check.change is not None and telling < settings.least_queries:
+        few = f"{told}, {settings.least_queries} are needed"
+        return msgspec.structs.replace(judged(check, settings), verdict="unknown", note=few)
+    if check.change is not None and telling < of:
+        note = f"{check.note}; {told}" if check.note else told
+        check = msgspec.structs.replace(check, note=note)
+    return judged(check, settings)
 
 
 def decide(checks: Sequence[Check], settings: GateSettings) -> Decision:

@@ -95,8 +95,8 @@ def lambda_loss(
     return mean(-stakes * logsigmoid(margins) / math.log(2.0), pairs)
 
 
-def mean(values: Tensor, weights: Tensor, dim: int | None = None) -> Tensor:
-    """The weighted mean over all axes, or one; 0 where the weights are."""
+def mean(values: Tensor, weights: Tensor, dim: int | tuple[int, ...] | None = None) -> Tensor:
+    """The weighted mean over all axes, or some; 0 where the weights are."""
     total = (values * weights).sum(dim)
     return total / weights.sum(dim).clamp(min=LEAST)
 

@@ -46,14 +46,20 @@ def diversity_loss(
     """
     counted = (weights > 0).to(logits.dtype)
     gains = (grades * counted).unsqueeze(-1) * chances
-    before = torch.sigmoid((logits.unsqueeze(1) - logits.unsqueeze(2)) / temperature)  # j before i
-    apart = 1.0 - torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
-    before = before * apart * counted.unsqueeze(1)
+    before = soft_before(logits, counted, temperature)
     seen = before @ gains  # [b, n, C]: what stands before i of each category
     kept = (gains * (1.0 - novelty) ** seen).sum(-1)
     reached = (kept / torch.log2(2.0 + before.sum(-1))).sum(1)  # a rank is 1 + what is before
     ideal = _ideal(gains, novelty)
     return mean(1.0 - reached / ideal.clamp(min=1e-12), (ideal > 1e-12).to(logits.dtype))
+
+
+def soft_before(logits: Tensor, counted: Tensor, temperature: float) -> Tensor:
+    """[b, i, j]: how far item j of a list stands before item i, from 0 to 1; a soft rank is 1 + the
+    sum over j. `counted` [b, n] is 1 for what stands in the list, else 0."""
+    before = torch.sigmoid((logits.unsqueeze(1) - logits.unsqueeze(2)) / temperature)
+    apart = 1.0 - torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
+    return before * apart * counted.unsqueeze(1)
 
 
 @torch.no_grad()

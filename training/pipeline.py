@@ -37,6 +37,7 @@ from training.negatives import with_negatives
 from training.reading import Snapshot
 from training.recipe import CHAMPION
 from training.replay import replayed
+from training.reweigh import reweighed
 from training.rounds import Outcome, Pinned, Round
 from training.service import begins_with, begun, in_service, pin, promote_once, zero_shot
 from training.teach import Say
@@ -198,7 +199,8 @@ def taught(
     lesson = replace(lesson, learn=as_read(lesson.learn, base), kept=as_read(lesson.kept, base))
     vectors = teach.vectors_of([*lesson.learn, *lesson.kept], base)
     learn = with_negatives(lesson.learn, vectors, base.template, recipe.augment.hard_negatives)
-    lesson = replace(lesson, learn=replayed(learn, recipe.replay, recipe.seed))
+    learn = reweighed(replayed(learn, recipe.replay, recipe.seed), recipe.fairness)
+    lesson = replace(lesson, learn=learn)
     teach.check_enough(lesson.learn, lesson.kept)
     categories = model.categories(lesson.learn)
     start = begins_with(config, parent, say)

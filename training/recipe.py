@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from training.adversary import Attack
 from training.augment import Augment
+from training.equity import Fairness
 
 Loss: TypeAlias = Literal["bce", "listnet", "lambda"]
 Combine: TypeAlias = Literal["sum", "chebyshev", "pareto"]
@@ -79,7 +80,12 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(ge=0, lt=1, description="alpha of alpha-DCG: what a category loses once it was shown"),
     ] = 0.5
     temperature: Annotated[
-        float, Meta(gt=0, description="of L_div's soft ranks, in logits; lower is nearer to ranks")
+        float,
+        Meta(
+            gt=0,
+            description="of the soft ranks of L_div and of fairness, in logits; lower is nearer to "
+            "ranks",
+        ),
     ] = 0.2
     combine: Annotated[
         Combine, Meta(description="how the two objectives become one: sum, chebyshev or pareto")
@@ -196,6 +202,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 0.0
     attack: Attack = Attack()
     augment: Augment = Augment()
+    fairness: Fairness = Fairness()
 
     patience: Annotated[
         Annotated[int, Meta(ge=1)] | None,

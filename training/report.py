@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from training.evaluate import DEPTH, MEASURES, Estimate, Row
+from training.gate import FAIR
 from training.robustness import Shaken
 
 TITLES: Final = {
@@ -37,17 +38,45 @@ def markdown(name: str, count: int, rows: Sequence[Row]) -> str:
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The rows as plain values: an estimate is [mean, low, high], null where there is none.
-    `catalogue` is there where it was measured."""
+    `catalogue` is there where it was measured, `further_groups` where groups are told apart in
+    other ways too."""
     return [
         {
             "method": row.method,
             "dial": row.dial,
             "values": {name: _numbers(row.values[name]) for name in MEASURES},
             "changes": {name: _numbers(row.changes[name]) for name in MEASURES},
-            **({"catalogue": row.catalogue.plain()} if row.catalogue else {}),
+            **({"catalogue": row.catalogue[0].plain()} if row.catalogue else {}),
+            **(
+                {"further_groups": [each.plain() for each in row.catalogue[1:]]}
+                if row.catalogue[1:]
+                else {}
+            ),
         }
         for row in rows
     ]
+
+
+def fairness(name: str, rows: Sequence[Row]) -> str:
+    """A table: what each order shows of groups of items, and its nDCG beside, as it differs from
+    the order that changes are against. Empty where there are no groups to compare."""
+    titles = [title.replace("_", " ") for title in FAIR]
+    lines = [
+        f"**{name}**, between groups (parity: 1 is even; opportunity, coverage: the largest "
+        "difference, 0 is even)",
+        "",
+        f"| order | dial | groups | {' | '.join(titles)} | {TITLES['ndcg']} |",
+        "|---|--:|---|" + "--:|" * (len(titles) + 1),
+    ]
+    compared = [(row, each) for row in rows for each in row.catalogue if each.groups > 1]
+    for row, each in compared:
+        dial = "" if row.dial is None else f"{row.dial:g}"
+        values = (each.values[measure] for measure in FAIR)
+        cells = ["-" if value is None else f"{value:.3f}" for value in values]
+        cells.append(_cell(row.values["ndcg"], row.changes["ndcg"]))
+        groups = f"{each.groups} of {each.group}"
+        lines.append(f"| {row.method} | {dial} | {groups} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) if compared else ""
 
 
 def robustness(name: str, found: Sequence[Shaken]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm import tqdm
@@ -13,6 +13,8 @@ from tqdm import tqdm
 from export.bundle import Template
 from export.tokenizer import PairTokenizer, PairTokens
 from training.dataset import LabelledList
+from training.equity import Fairness
+from training.groups import numbered
 from worker.ranking.model import Floats, Integers, Vector
 from worker.ranking.text import item_text, pair_texts, query_text
 
@@ -41,6 +43,7 @@ class Sheet:
     known: Integers  # [n]: the category's index, -1 where the item names none that is learned
     vectors: Floats  # [n, d]; [n, 0] where no categories are learned
     taught: Floats | None = None  # [n]: a teacher's logits; None where nobody teaches
+    groups: Integers | None = None  # [n, ways]: numbers, -1 for none; None where none are compared
 
 
 def tokenised(lists: Sequence[LabelledList], words: Words) -> list[Sheet]:
@@ -54,6 +57,15 @@ def tokenised(lists: Sequence[LabelledList], words: Words) -> list[Sheet]:
     return [_sheet(one, words) for one in shown]
 
 
+def grouped(sheets: Sequence[Sheet], fairness: Fairness) -> list[Sheet]:
+    """The sheets with the groups of their items, where a loss compares them; else as they are."""
+    if not fairness.descends:
+        return list(sheets)
+    items = [[entry.item for entry in sheet.labelled.search.entries] for sheet in sheets]
+    numbers = numbered(items, fairness)
+    return [replace(sheet, groups=each) for sheet, each in zip(sheets, numbers, strict=True)]
+
+
 def digest(sheets: Sequence[Sheet]) -> str:
     """The sha256 of everything in them that a model learns from."""
     found = hashlib.sha256()
@@ -62,6 +74,8 @@ def digest(sheets: Sequence[Sheet]) -> str:
             found.update(np.array([len(ids), *ids, *types]).tobytes())
         for array in (sheet.grades, sheet.weights, sheet.cosine, sheet.known, sheet.vectors):
             found.update(array.tobytes())
+        if sheet.groups is not None:
+            found.update(sheet.groups.tobytes())
     return found.hexdigest()
 
 

@@ -1,4 +1,5 @@
-"""What one step descends: relevance, what a teacher says, diversity, categories, as one loss."""
+"""What one step descends: relevance, what a teacher says, diversity, categories and fairness, as
+one loss."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from training.batches import Batch
 from training.distil import distilled
+from training.exposure import exposure_loss, exposures, opportunity_loss
 from training.losses import least_loss, mean, relevance_loss
 from training.model import Reading
 from training.objectives import category_chances, combined, diversity_loss
@@ -40,7 +42,30 @@ def losses(batch: Batch, reading: Reading, recipe: Recipe) -> tuple[Tensor, dict
     if reading.categories is not None:
         parts["category"] = category_loss(reading.categories, batch.known)
         total = total + parts["category"]
+    for name, (weight, loss) in fairness_losses(batch, reading, recipe).items():
+        parts[name] = loss
+        total = total + weight * loss
     return total, parts
+
+
+def fairness_losses(
+    batch: Batch, reading: Reading, recipe: Recipe
+) -> dict[str, tuple[float, Tensor]]:
+    """The losses between groups that are on, by name, each with its weight."""
+    dials = recipe.fairness
+    if batch.groups is None:
+        return {}
+    counted = (batch.weights > 0).to(reading.logits.dtype)
+    seen = exposures(reading.logits, counted, recipe.temperature)
+    asked = {
+        "exposure": (dials.exposure, exposure_loss),
+        "opportunity": (dials.opportunity, opportunity_loss),
+    }
+    return {
+        name: (weight, of(seen, batch.groups, counted, batch.grades, dials))
+        for name, (weight, of) in asked.items()
+        if weight > 0.0
+    }
 
 
 def relevance_of(batch: Batch, reading: Reading, recipe: Recipe) -> Tensor:

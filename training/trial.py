@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
 
 from export.bundle import BundleError
 from export.session import Session, replay
-from training.evaluate import MEASURES, interval, judge, served
-from training.gate import Check, GateSettings, judged
+from training.equity import Fairness
+from training.evaluate import DEPTH, MEASURES, Run, interval, judge, served
+from training.fairness import ways
+from training.gate import Check, GateSettings, known
 from training.judgments import GradedQuery
+from training.parity import Two, parity_checks
 from worker.events import SearchEvent
 from worker.ranking.categories import category_probabilities
 from worker.ranking.join import Dials, Tables, join
@@ -47,25 +49,44 @@ class Trial:
     method: str
     diversity: float
     seed: int
+    fairness: Fairness = field(default_factory=Fairness)
 
     def quality(self, name: str, queries: Sequence[GradedQuery]) -> list[Check]:
-        """Relevance, diversity and calibration on one set, paired by query."""
+        """Relevance, diversity, calibration and fairness on one set, paired by query."""
         if not queries:
             return []
-        runs = {
-            side: served(judge(queries, model), model, self.method, self.diversity).values
-            for side, model in (("old", self.champion.model), ("new", self.challenger.model))
-        }
+        runs = [
+            served(judge(queries, side.model), side.model, self.method, self.diversity)
+            for side in (self.champion, self.challenger)
+        ]
         checks = [
-            self._paired(measure, name, *(runs[side][:, MEASURES.index(column)] for side in runs))
+            self._paired(measure, name, *(run.values[:, MEASURES.index(column)] for run in runs))
             for measure, column in NAMES.items()
         ]
+        relevance = checks[0].change
         briers = (brier(queries, side.model) for side in (self.champion, self.challenger))
         checks.append(self._paired("calibration", name, *(-values for values in briers)))
         if names := self.challenger.model.categories:
             right = (hits(queries, side.model, names) for side in (self.champion, self.challenger))
             checks.append(self._paired("classification", name, *right))
-        return checks
+        return checks + self._fair(name, queries, runs, relevance)
+
+    def _fair(
+        self,
+        name: str,
+        queries: Sequence[GradedQuery],
+        runs: Sequence[Run],
+        relevance: float | None,
+    ) -> list[Check]:
+        """Fairness between the groups of each way that is named, with the change of relevance."""
+        beside = "" if relevance is None else f"; relevance beside it {relevance:+.4f}"
+        (old,), (new,) = (run.lists for run in runs)
+        two = Two(old, new, DEPTH, self.seed)
+        return [
+            check
+            for pools in ways(queries, self.fairness)
+            for check in parity_checks(pools, two, name, beside, self.settings)
+        ]
 
     def latency(self, texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Check:
         """The challenger's graphs against the champion's on the same tokens, in turns.
@@ -101,9 +122,7 @@ class Trial:
         change = interval(new - old, self.seed)
         if np.isnan(change.mean):
             note = "no query says anything of it"
-            return judged(Check(measure=measure, on=name, note=note), self.settings)
-        count, least = int(np.count_nonzero(~np.isnan(new - old))), self.settings.least_queries
-        told = f"{count} of {len(new)} queries tell of it"
+            return known(Check(measure=measure, on=name, note=note), 0, len(new), self.settings)
         check = Check(
             measure=measure,
             on=name,
@@ -112,12 +131,9 @@ class Trial:
             change=change.mean,
             low=change.low,
             high=change.high,
-            note="" if count == len(new) else told,
         )
-        if count < least:
-            few = f"{told}, {least} are needed"
-            return replace(judged(check, self.settings), verdict="unknown", note=few)
-        return judged(check, self.settings)
+        telling = int(np.count_nonzero(~np.isnan(new - old)))
+        return known(check, telling, len(new), self.settings)
 
     def _ratio(self, graph: str, texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> float:
         new, old = self.challenger, self.champion
@@ -134,7 +150,7 @@ def brier(queries: Sequence[GradedQuery], model: Model) -> Doubles:
     """[queries] the mean squared difference of P(relevant) and grade (Brier 1950)."""
     searches = [
         join(
-            replace(query.event, k=None, offset=None, policy=None),
+            msgspec.structs.replace(query.event, k=None, offset=None, policy=None),
             query.tables,
             Dials(diversity=0),
         )

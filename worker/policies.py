@@ -145,7 +145,7 @@ def check(policy: Policy, methods: frozenset[str]) -> None:
     for name in sorted(names & {f"caps.{field}" for field in policy.caps}):
         raise Invalid("$.limits", "no name that a cap has", name)
     if policy.tail is not None:
-        _check_group("$.tail", policy.tail)
+        check_group("$.tail", policy.tail)
         if _names_no_group(policy.tail):
             raise Invalid("$.tail", "value, or from and to: whose place it may be")
     if policy.ads is not None and len(set(policy.ads.slots)) < len(policy.ads.slots):
@@ -153,7 +153,7 @@ def check(policy: Policy, methods: frozenset[str]) -> None:
 
 
 def _check_limit(path: str, limit: ListLimit) -> None:
-    _check_group(path, limit)
+    check_group(path, limit)
     least = {name: getattr(limit, name) for name in LEAST}
     most = {name: getattr(limit, name) for name in MOST}
     if all(each is None for each in (*least.values(), *most.values())):
@@ -177,7 +177,8 @@ def _names_no_group(group: Group) -> bool:
     return group.value is None and group.low is None and group.high is None
 
 
-def _check_group(path: str, group: Group) -> None:
+def check_group(path: str, group: Group) -> None:
+    """Raise Invalid, naming `path`, where the group cannot be told from what candidates carry."""
     _check_field(f"{path}.field", group.field)
     ranged = group.low is not None or group.high is not None
     if ranged and group.value is not None:

@@ -101,25 +101,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _cell(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """One training, or the base model as it is, judged."""
-    added = INGREDIENTS.get(name, {})
+def learned(
+    name: str, dials: Mapping[str, Any], seed: int, options: argparse.Namespace
+) -> tuple[Model, float]:
+    """The model of SAME and these dials, as a worker would serve it, and the seconds of training;
+    one of UNTRAINED is the base as it is. What was trained before is found in `options.work`."""
     titles = TITLES in name
     read = {
         "base": str(titles_alone(options) if titles else options.base),
         "spelling": AS_WRITTEN not in name,
         "fields": DESCRIBED if name == "described pairs" else ("title",),
     }
-    config = configured(options, {**SAME, **added, "seed": seed}, model=read)
+    config = configured(options, {**SAME, **dials, "seed": seed}, model=read)
     model: Model = side(zero_shot(config, say)).model
     learn, kept = split_by_query(sample(train_lists(options.data), PAIRS / (1.0 - KEPT)), KEPT)
     remember(model, lambda: [*learn, *kept], options.work / f"vectors{'-titles' * titles}.npz")
-    seconds = 0.0
-    if name not in UNTRAINED:
-        one = Round(options.work / "cells" / f"{name.replace(' ', '-')}-{seed}")
-        lesson = pipeline.Lesson(learn, kept, {}, {"lists": len(learn), "kept": len(kept)})
-        model = Bundled(pipeline.taught(config, one, lesson, model, None, say))
-        seconds = pipeline.trained_result(one).seconds
+    if name in UNTRAINED:
+        return model, 0.0
+    one = Round(options.work / "cells" / f"{name.replace(' ', '-')}-{seed}")
+    lesson = pipeline.Lesson(learn, kept, {}, {"lists": len(learn), "kept": len(kept)})
+    taught = Bundled(pipeline.taught(config, one, lesson, model, None, say))
+    return taught, pipeline.trained_result(one).seconds
+
+
+def _cell(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """One training, or the base model as it is, judged."""
+    added = INGREDIENTS.get(name, {})
+    model, seconds = learned(name, added, seed, options)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     began = time.monotonic()
     values = {suite: _judged(suite, model, options.data) for suite in (CLEAN, *SUITES)}

@@ -20,8 +20,9 @@ from tests.factories import joined
 from tests.training.lists import CATEGORIES, labelled_list, labelled_lists, vectors_of
 from training.batches import Steps, collate, judging, plan
 from training.dataset import LabelledList
+from training.equity import Fairness, Groups
 from training.recipe import Recipe
-from training.sheets import Sheet, Words, digest, tokenised
+from training.sheets import Sheet, Words, digest, grouped, tokenised
 from worker.events import HistoryEntry, Item
 from worker.ranking.join import Tables
 
@@ -108,6 +109,22 @@ def test_a_batch_is_its_lists_side_by_side(sheets: list[Sheet]) -> None:
             assert batch.token_type_ids[row][real].tolist() == list(types)
             assert not batch.input_ids[row][~real].any()
     assert collate(parts, typed=False).token_type_ids is None
+
+
+def test_groups_stand_beside_their_items_where_a_loss_compares_them(sheets: list[Sheet]) -> None:
+    brands = (Groups(field="brand"),)
+    told = grouped(sheets, Fairness(groups=brands, fewest=1, exposure=1.0))
+    batch = collate([(told[index], np.arange(len(told[index].pairs))) for index in (0, 3)], True)
+    assert batch.groups is not None
+    for place, index in enumerate((0, 3)):
+        entries = sheets[index].labelled.search.entries
+        names = [{None: -1, "Acme": 0, "Birch": 1}[entry.item.brand] for entry in entries]
+        assert batch.groups[place, :, 0].tolist()[: len(names)] == names
+        assert (batch.groups[place, len(names) :] == -1).all()
+    assert digest(told) != digest(sheets), "another run, for it learns from what it did not before"
+    plain = grouped(sheets, Fairness(groups=brands, reweigh=True))
+    assert all(each.groups is None for each in plain)
+    assert digest(plain) == digest(sheets)
 
 
 def test_a_category_that_is_not_learned_is_not_known(base: Path) -> None:

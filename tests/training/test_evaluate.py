@@ -160,7 +160,7 @@ def test_curves_are_the_dials_of_each_method(rows: list[Row]) -> None:
 
 
 def test_each_row_says_what_the_lists_of_all_queries_make_of_the_catalogue(rows: list[Row]) -> None:
-    spreads = [row.catalogue for row in rows if row.catalogue]
+    spreads = [spread for row in rows for spread in row.catalogue]
     assert len(spreads) == len(rows)
     for spread in spreads:
         assert (spread.group, spread.groups) == ("brand", 2)
@@ -174,7 +174,7 @@ def test_the_lists_that_are_spread_are_those_that_are_served(rows: list[Row]) ->
     run = served(judge(QUERIES, Overlap()), Overlap(), "mmr", 0.3)
     (row,) = [row for row in rows if (row.method, row.dial) == ("mmr", 0.3)]
     assert [len(ranked) for ranked in run.lists[0]] == [10] * len(QUERIES)
-    assert row.catalogue == pools(QUERIES).spread(run.lists, 10)
+    assert row.catalogue == (pools(QUERIES).spread(run.lists, 10),)
 
 
 def shelf(fewest: int = 1) -> Pools:

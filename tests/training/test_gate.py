@@ -69,6 +69,7 @@ def test_a_loss_that_cannot_be_excluded_is_not_called_one_that_is_certain(
     [
         ({"margins": {"relevanse": 0.01}}, r"'relevanse': expected one of relevance, diversity"),
         ({"asked": ("relevnce",)}, r"'relevnce': expected one of relevance"),
+        ({"floors": {"parity": 0.8}}, r"'parity': expected one of .*, exposure_parity"),
         ({"asked": ()}, r"asked: nothing, so that nothing could be promoted"),
     ],
 )

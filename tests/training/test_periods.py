@@ -96,7 +96,7 @@ def test_what_is_replayed_knows_the_periods() -> None:
 @pytest.mark.parametrize("added", CONTINUED.values(), ids=CONTINUED)
 def test_every_arm_is_a_recipe(added: Mapping[str, Any], tmp_path: Path) -> None:
     options = argparse.Namespace(work=tmp_path, base=tmp_path)
-    recipe = configured(options, {**SAME, **added, "seed": 1}, categories=0).recipe
+    recipe = configured(options, {**SAME, **added, "seed": 1}).recipe
     assert recipe.start == "champion"
     assert recipe.replay.period_days == DAYS
 

@@ -13,7 +13,7 @@ from export.bundle import Segment, Template
 from export.session import open_session
 from tests.factories import candidate, event, random_search
 from training.assess import side
-from training.gate import GateSettings
+from training.gate import FAIR, GateSettings
 from training.judgments import GradedQuery
 from training.trial import Side, Trial, alternating_ratio, brier, hits
 from worker.ranking.metrics import ndcg
@@ -122,7 +122,8 @@ def test_the_clock_tells_how_many_times_longer_one_takes(
 
 def test_a_model_beside_itself_is_neither_better_nor_worse(real: Side) -> None:
     checks = trial(Overlap(), Overlap(), real).quality("labels", QUERIES)
-    assert [check.measure for check in checks] == ["relevance", "diversity", "calibration"]
+    measures = [check.measure for check in checks]
+    assert measures == ["relevance", "diversity", "calibration", *FAIR]
     for check in checks:
         assert (check.change, check.low, check.high) == (0.0, 0.0, 0.0)
         assert check.verdict == "held"
@@ -167,7 +168,10 @@ def test_what_no_query_speaks_of_is_not_known(real: Side) -> None:
     plain = [GradedQuery(event([candidate("a"), candidate("b")]), (1.0, 0.0))]
     checks = trial(Overlap(), Overlap(), real).quality("plain", plain)
     unknown = {check.measure: check.note for check in checks if check.verdict == "unknown"}
-    assert unknown == {"diversity": "no query says anything of it"}
+    assert unknown == {
+        "diversity": "no query says anything of it",
+        **dict.fromkeys(FAIR, "there are no two groups large enough to compare"),
+    }
     assert trial(Overlap(), Overlap(), real).quality("nothing", []) == []
 
 
