@@ -188,6 +188,9 @@ def _add_explain(explain: argparse.ArgumentParser) -> None:
     explain.add_argument(
         "--evaluations", type=calls, default=256, help="of a game; more is exacter"
     )
+    explain.add_argument(
+        "--gradients", action="store_true", help="and the pair model's logit, by its gradients"
+    )
     seed = _whole("--seed", SEEDS)
     explain.add_argument("--seed", type=seed, default=0, help="of all chance")
     explain.add_argument("--markdown", action="store_true", help="tables (the default)")

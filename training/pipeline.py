@@ -42,6 +42,7 @@ from training.replay import replayed
 from training.rounds import Outcome, Pinned, Round
 from training.service import begins_with, begun, in_service, pin, promote_once, zero_shot
 from training.teach import Say
+from training.uses import uses
 from worker.ranking.model import Model
 
 
@@ -189,6 +190,7 @@ def learned(
             counts=lesson.counts,
             losses=trained_result(one).losses,
             examination=lesson.examination,
+            uses=uses(challenger, lesson.sets, config.recipe.seed),
         )
         finish(challenger.folder, folder, dossier.findings())
 
