@@ -18,6 +18,14 @@ class PairTokens(NamedTuple):
     types: Sequence[int]  # 0 for the query's tokens, 1 for those after
 
 
+class Span(NamedTuple):
+    """The characters that a token was made of."""
+
+    text: int  # 0: the query's, 1: the item's
+    start: int
+    end: int
+
+
 class PairTokenizer:
     """The tokenizer's own pair form, special tokens included.
 
@@ -36,6 +44,15 @@ class PairTokenizer:
         except Exception:  # a bare one, for the whole batch: some query is too long by itself
             found = [self._one(pair) for pair in pairs]
         return [PairTokens(encoding.ids, encoding.type_ids) for encoding in found]
+
+    def spans(self, pair: tuple[str, str]) -> tuple[PairTokens, list[Span | None]]:
+        """The tokens of a pair, and where each comes from; None for the tokenizer's own marks."""
+        found = self._one(pair)
+        spans = [
+            None if text is None else Span(text, start, end)
+            for text, (start, end) in zip(found.sequence_ids, found.offsets, strict=True)
+        ]
+        return PairTokens(found.ids, found.type_ids), spans
 
     def _one(self, pair: tuple[str, str]) -> Encoding:
         try:

@@ -68,13 +68,14 @@ class Trained:
 def read_trained(folder: Path, source: Source) -> Trained:
     """Load the folder; BundleError where it holds no pair model that can be exported."""
     if (folder / NOTES).is_file():
-        return _read_folder(folder)
+        return read_folder(folder)
     if (folder / ADAPTER).is_file():
         return Trained(_merged(folder, source), None, ())
     raise BundleError(folder, f"neither {NOTES} nor {ADAPTER} is in it: not a trained model")
 
 
-def _read_folder(folder: Path) -> Trained:
+def read_folder(folder: Path) -> Trained:
+    """Load what training left, which needs no base beside it; BundleError where it cannot be."""
     try:
         notes = msgspec.json.decode((folder / NOTES).read_bytes(), type=Notes)
         with quiet():

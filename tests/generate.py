@@ -27,6 +27,7 @@ KINDS: Final = {
     inspect.IntType: "whole number",
     inspect.FloatType: "number",
     inspect.DateTimeType: "time",
+    inspect.AnyType: "value",
 }
 SIGNS: Final = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
@@ -80,9 +81,20 @@ def _rows(section: inspect.StructType, prefix: str = "") -> Iterator[str]:
         if isinstance(field.type, inspect.StructType):
             yield from _rows(field.type, f"{name}.")
             continue
+        if (each := _table_of(field.type)) is not None:
+            yield from _rows(each, f"{name}[].")
+            continue
         takes, meaning = _told(field.type)
         cells = (f"`{name}`", _default(field), takes, meaning)
         yield "| {} |".format(" | ".join(cell.replace("|", "\\|") for cell in cells))
+
+
+def _table_of(kind: inspect.Type) -> inspect.StructType | None:
+    """What a list of tables has in each; None where it is none."""
+    if isinstance(kind, inspect.Metadata):
+        kind = kind.type
+    one = kind.item_type if isinstance(kind, inspect.VarTupleType) else None
+    return one if isinstance(one, inspect.StructType) else None
 
 
 def _told(kind: inspect.Type) -> tuple[str, str]:

@@ -30,10 +30,11 @@ def commands() -> list[list[str]]:
 
 
 def test_the_configuration_in_the_readme_is_one(tmp_path: Path) -> None:
-    (text,) = blocks("toml")
+    text = "\n".join(blocks("toml"))
     path = tmp_path / "training.toml"
     path.write_text(text, encoding="utf-8")
     found = configs.read(path)
+    assert [one.name for one in found.tenants] == ["de", "fr"]
     assert found.model.fields == ("title", "brand")
     assert found.judge.diversity == configs.JudgeSettings().diversity, "README says the default"
 
@@ -47,5 +48,5 @@ def test_a_command_in_the_readme_is_one(line: list[str]) -> None:
 def test_the_readme_shows_the_commands_of_training() -> None:
     shown = {line[3] for line in commands() if line[2] == "training"}
     assert shown == {
-        *("collect", "run", "loop", "evaluate", "explain", "tune", "simulate", "warm-up")
+        *("collect", "run", "loop", "evaluate", "explain", "tune", "simulate", "warm-up", "tenants")
     }

@@ -21,6 +21,7 @@ BAD = [
     ({"PRISMRANK_CHALLENGER_SHARE": "0.1"}, "PRISMRANK_CHALLENGER: expected an alias, or challe"),
     ({"PRISMRANK_CHALLENGER_GROUP": "=Acme"}, "PRISMRANK_CHALLENGER_GROUP: expected field=value"),
     ({"PRISMRANK_CHALLENGER_GROUP": "brand=Acme"}, "expected challenger_shadow above 0"),
+    ({"PRISMRANK_CHALLENGER_DRIFT": "0.2"}, "expected 1, or challenger_shadow above 0"),
     ({"PRISMRANK_CHALLENGER_GROUP": "brand"}, "PRISMRANK_CHALLENGER_GROUP: expected field=value"),
     ({"PRISMRANK_CHALLENGER_GROUP": "colour=red"}, "one of category, brand, seller, group_id, att"),
 ]

@@ -137,6 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     warm.add_argument("--out", type=_folder("--out"), required=True, help="the encoder's folder")
     warm.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
     warm.set_defaults(run=_command("warm_up"))
+    tenants = commands.add_parser("tenants", help="an adapter for each market, beside one base")
+    tenants.add_argument("config", type=Path, metavar="CONFIG.toml")
+    tenants.add_argument("--out", type=_folder("--out"), required=True, help="of their bundles")
+    tenants.add_argument("--seed", type=_whole("--seed", SEEDS), help="of all chance")
+    tenants.add_argument("--json", action="store_true", help="one line of JSON, last on stdout")
+    tenants.set_defaults(run=_command("tenants"))
     return parser
 
 
@@ -196,6 +202,9 @@ def _add_explain(explain: argparse.ArgumentParser) -> None:
     calls = _whole("--evaluations", range(2, 2**20))
     explain.add_argument(
         "--evaluations", type=calls, default=256, help="of a game; more is exacter"
+    )
+    explain.add_argument(
+        "--gradients", action="store_true", help="and the pair model's logit, by its gradients"
     )
     seed = _whole("--seed", SEEDS)
     explain.add_argument("--seed", type=seed, default=0, help="of all chance")

@@ -65,9 +65,17 @@ def merge(trunk: PreTrainedModel) -> None:
         if isinstance(module, BaseTunerLayer)
     ]
     for name, module in adapted:
+        _own(module.get_base_layer())
         module.merge()
         trunk.set_submodule(name, module.get_base_layer())
     del trunk.peft_config
+
+
+def _own(layer: torch.nn.Module) -> None:
+    """Give a layer tensors of its own, in place: others may share those that it has."""
+    for name, each in list(layer.named_parameters(recurse=False)):
+        own = torch.nn.Parameter(each.detach().clone(), requires_grad=each.requires_grad)
+        layer.register_parameter(name, own)
 
 
 def orthogonality(trunk: torch.nn.Module) -> Tensor:

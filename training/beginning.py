@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from transformers import PreTrainedModel
@@ -15,9 +17,16 @@ from export.trained import Trained, read_trained
 from training.recipe import Recipe
 from training.tuning import BadRecipe
 
+Load: TypeAlias = Callable[[Source], PreTrainedModel]
+"""How a base's trunk is had: read anew, or shared with others that leave its weights as they are"""
+
 
 def first_model(
-    recipe: Recipe, source: Source, categories: tuple[str, ...], start: Path | None
+    recipe: Recipe,
+    source: Source,
+    categories: tuple[str, ...],
+    start: Path | None,
+    load: Load = load_trunk,
 ) -> Trained:
     """The model to begin with: an earlier training's, or the base's with a head of 0.
 
@@ -33,7 +42,7 @@ def first_model(
                 " that it begins with are pooled"
             )
     else:
-        trunk = load_trunk(source)
+        trunk = load(source)
         pair_model = PairModel(trunk, _pooling(recipe, source, trunk))
         torch.nn.init.zeros_(pair_model.head.weight)
         torch.nn.init.zeros_(pair_model.head.bias)

@@ -235,6 +235,19 @@ def tune(options: argparse.Namespace) -> int:
     return 0
 
 
+def tenants(options: argparse.Namespace) -> int:
+    """A bundle for each tenant of a configuration, of adapters beside one base."""
+    from training.sharing import run_tenants  # torch
+
+    config = _seeded(configs.read(options.config), options.seed)
+    if not config.tenants:
+        raise BadConfig(f"{options.config}: tenants: expected one or more; nothing was begun")
+    with only_one(Path(config.work)):
+        found = run_tenants(config, options.out, say)
+    _answer(options, found)
+    return 0
+
+
 def _labels(options: argparse.Namespace) -> list[GradedQuery]:
     """The human labels to learn from."""
     queries = [each for path in options.judgments for each in judgments.read_jsonl(path)]

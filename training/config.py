@@ -22,6 +22,8 @@ from training.shown import PastSettings
 from training.simulate import SimulateSettings
 from training.space import TuneSettings
 from training.teach import ModelSettings
+from training.tenants import Tenant
+from training.tenants import check as check_tenants
 from training.views import WarmUpSettings
 from worker.errors import PrismrankError
 from worker.ranking.diversify import METHODS
@@ -86,6 +88,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     simulate: SimulateSettings = SimulateSettings()
     warm_up: WarmUpSettings = WarmUpSettings()
     tune: TuneSettings = TuneSettings()
+    tenants: Annotated[
+        tuple[Tenant, ...], Meta(description="who are trained beside one base, each on its own")
+    ] = ()
 
     def __post_init__(self) -> None:
         if self.model.history and self.debias.rows == "query":
@@ -98,6 +103,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"recipe.replay.share {self.recipe.replay.share}: expected debias.rows"
                 ' "impression", for one list a query is of all periods; or no share'
             )
+
+        check_tenants(self.tenants, self.recipe)
 
     @property
     def digest(self) -> str:

@@ -16,6 +16,7 @@ from training.assess import Assessment
 from training.evaluate import Row
 from training.examination import Examination
 from training.gate import Decision
+from training.uses import Uses
 
 REPORT: Final = "report/report.json"
 DECISION: Final = "report/decision.json"
@@ -32,6 +33,7 @@ class Dossier:
     counts: Mapping[str, float]
     losses: Sequence[Mapping[str, float]]  # of each logged step
     examination: Examination | None = None  # none where labels, not clicks, were learned from
+    uses: Uses | None = None  # none where no pair was judged
 
     def findings(self) -> Findings:
         """As the export takes it."""
@@ -76,6 +78,13 @@ class Dossier:
                 f"Examination by place: {curve}.",
                 f"By {self.examination.method}: {self.examination.why}.",
             ]
+        if self.uses is not None:
+            parts += [
+                "## What the model uses",
+                f"The pair model's logit, by integrated gradients over {self.uses.pairs} judged"
+                " pairs, and what would lower the relevance of some:",
+                self.uses.markdown(),
+            ]
         for name, rows in self.assessment.tables.items():
             parts.append(report.markdown(name, self.assessment.counts[name], rows))
             parts.append(report.fairness(name, rows))
@@ -87,6 +96,7 @@ class Dossier:
             "counts": dict(self.counts),
             "examination": self.examination,
             "losses": list(self.losses),
+            "uses": self.uses,
             "sets": [
                 {
                     "set": name,

@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from export.session import open_session
+from export.session import Session, open_session
 from training import explained, judgments
 from training.reasons import chosen, drawn, reasons
 from training.visitors import read_items
@@ -17,23 +18,38 @@ from worker.events import SearchEvent
 from worker.ranking.bundled import Bundled
 from worker.ranking.join import Dials, JoinedSearch, Tables, join
 
+if TYPE_CHECKING:
+    from training.gradients import Gradients
+
 
 def explain(options: argparse.Namespace) -> int:
     """Pair by pair, and what they have in common; JSON is one line, last."""
-    model = Bundled(open_session(options.bundle, options.variant))
+    session = open_session(options.bundle, options.variant)
+    model = Bundled(session)
     pairs = chosen(_searches(options), model, options.query_id, options.item_id)
-    found, told = [], options.markdown or not options.json
+    found, told, read = [], options.markdown or not options.json, []
+    gradients = _gradients(session) if options.gradients else None
     for pair in drawn(pairs, options.pairs, options.seed):
         found.append(reasons(pair, options.evaluations, options.seed))
         if told:
             print(explained.markdown(found[-1]), end="\n\n", flush=True)
+        if gradients is not None:
+            read.append(gradients.of(pair))
+            if told:
+                print(explained.gradients_markdown(read[-1]), end="\n\n", flush=True)
     uses = explained.summary(found)
     if told and len(found) > 1:
         print(explained.summary_markdown(uses, len(found)))
     if options.json:
         head = {"bundle": model.digest, "seed": options.seed, "of": len(pairs)}
-        print(json.dumps({**head, **explained.as_json(found, uses)}))
+        print(json.dumps({**head, **explained.as_json(found, uses, read)}))
     return 0
+
+
+def _gradients(session: Session) -> Gradients:
+    from training.gradients import Gradients  # torch: seconds
+
+    return Gradients(session)
 
 
 def _searches(options: argparse.Namespace) -> Iterator[JoinedSearch]:

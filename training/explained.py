@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from training.parts import QUERY, Part
 from training.reasons import Edit, Explanation, Game, Shared
 from worker.ranking.rules import words
+
+if TYPE_CHECKING:
+    from training.gradients import Attributed  # torch: seconds, where nobody asks for gradients
 
 TITLES: Final[Mapping[Game, str]] = {
     "query": "word of the query",
@@ -54,9 +57,48 @@ def told_edits(one: Explanation) -> list[Edit]:
     return [*falls[:EDITS], *rises[:EDITS]]
 
 
-def as_json(found: Sequence[Explanation], uses: Sequence[Use]) -> dict[str, Any]:
-    """Everything that is known, as plain values."""
-    return {"explanations": [*map(_pair_json, found)], "summary": [asdict(use) for use in uses]}
+def gradients_markdown(one: Attributed) -> str:
+    """What each word adds to the pair model's logit, and the fields as wholes."""
+    order = np.argsort(-np.abs(one.values), kind="stable").tolist()
+    lines = ["| word, by gradients | adds to the logit |", "|---|--:|"]
+    for row in order[:SHOWN]:
+        part = one.parts[row]
+        place = f" ({part.field})" if part.text else part.field
+        lines.append(f"| {_plain(part.text + place)} | {one.values[row]:+.3f} |")
+    if order[SHOWN:]:
+        lines.append(f"| {len(order) - SHOWN} others | {one.values[order[SHOWN:]].sum():+.3f} |")
+    fields = ", ".join(f"{_plain(name)} {value:+.3f}" for name, value in one.by_field().items())
+    return "\n".join(
+        [
+            *lines,
+            f"| the logit, and the baseline's | {one.whole:.3f}, {one.nothing:.3f} |",
+            "",
+            f"As wholes: {fields}.",
+        ]
+    )
+
+
+def as_json(
+    found: Sequence[Explanation], uses: Sequence[Use], read: Sequence[Attributed] = ()
+) -> dict[str, Any]:
+    """Everything that is known, as plain values; `read`, where it is asked for, pair by pair."""
+    pairs = [_pair_json(one) for one in found]
+    for one, by in zip(pairs, read, strict=False):
+        one["gradients"] = _gradients_json(by)
+    return {"explanations": pairs, "summary": [asdict(use) for use in uses]}
+
+
+def _gradients_json(one: Attributed) -> dict[str, Any]:
+    return {
+        "logit": one.whole,
+        "without": one.nothing,
+        "between": one.rest,
+        "fields": one.by_field(),
+        "parts": [
+            {**asdict(part), "adds": value}
+            for part, value in zip(one.parts, one.values.tolist(), strict=True)
+        ],
+    }
 
 
 def _pair_json(one: Explanation) -> dict[str, Any]:

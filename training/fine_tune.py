@@ -20,14 +20,14 @@ from safetensors.torch import load_file
 from transformers import set_seed
 
 from export.bundle import Template
-from export.onnx import input_names
+from export.onnx import input_names, load_trunk
 from export.source import read_source, weights_sha256
 from export.tokenizer import PairTokenizer
 from export.trained import Trained as Exportable
 from training import adapters, tuning
 from training.average import interpolate
 from training.batches import Steps, judging
-from training.beginning import first_model
+from training.beginning import Load, first_model
 from training.checkpoints import (
     BEST,
     FIRST,
@@ -99,21 +99,22 @@ def fine_tune(
     pair_template: Template | None = None,
     start: Path | None = None,
     champion: Model | None = None,
+    load: Load = load_trunk,
 ) -> Trained:
     """Train on `train` as it is, watch `dev`, and write `out`/model, which `export.trained` reads.
 
     `vectors` are the base encoder's, by the text of every item; `categories` those that the head
     learns (none: no head). `pair_template` says how a pair is written (default: what the base
     needs); `start` is a folder of an earlier training to go on from; `champion` what serves, should
-    the recipe let it teach. `out` also holds checkpoints and `tensorboard`, and belongs to these
-    arguments: TrainingFailed where it was begun with others, where nothing can be learned from
-    `train`, or where the loss is no number; BadRecipe where the recipe does not fit the base, or
-    its teacher is none; BundleError where either cannot be loaded.
+    the recipe let it teach; `load` gives the base's trunk. `out` also holds checkpoints and
+    `tensorboard`, and belongs to these arguments: TrainingFailed where it was begun with others,
+    where nothing can be learned from `train`, or where the loss is no number; BadRecipe where the
+    recipe does not fit the base, or its teacher is none; BundleError where either cannot be loaded.
     """
     with _threads(recipe.threads):
         set_seed(recipe.seed)
         source = read_source(base, base.name)
-        exportable = first_model(recipe, source, categories, start)
+        exportable = first_model(recipe, source, categories, start, load)
         words = Words(
             template=source.template,
             pair_template=pair_template or exportable.pair_template,

@@ -18,10 +18,12 @@ import msgspec
 
 from export import bundle
 from export.draft import TrainedOrder, draft, finish
+from export.onnx import load_trunk
 from export.registry import Registry
 from export.session import Session, open_session
 from training import teach
 from training.assess import Bench, Extra, assess, side
+from training.beginning import Load
 from training.clicks import clicks_checks
 from training.columns import columns
 from training.config import BadConfig, Config
@@ -41,6 +43,7 @@ from training.reweigh import reweighed
 from training.rounds import Outcome, Pinned, Round
 from training.service import begins_with, begun, in_service, pin, promote_once, zero_shot
 from training.teach import Say
+from training.uses import uses
 from worker.ranking.model import Model
 
 
@@ -115,10 +118,18 @@ def _judged_on(
     return {name: worth_measuring(queries) for name, queries in sets.items()}
 
 
-def run_judgments(config: Config, queries: Sequence[GradedQuery], out: Path, say: Say) -> str:
+def run_judgments(
+    config: Config,
+    queries: Sequence[GradedQuery],
+    out: Path,
+    say: Say,
+    encoder: Session | None = None,
+    load: Load = load_trunk,
+) -> str:
     """One fine-tuning from human labels; a complete bundle at `out`, and its digest.
 
-    A tenth of the queries, by their hash, is kept for calibration, and another for the judges. Work
+    A tenth of the queries, by their hash, is kept for calibration, and another for the judges.
+    `encoder` is the base's zero-shot bundle where it is open already, `load` gives its trunk. Work
     in progress stands in the configuration's `work`, and is gone when it is done. Raises as
     `run_round` does, and BadRound where `work` was begun with other labels or settings.
     """
@@ -127,8 +138,8 @@ def run_judgments(config: Config, queries: Sequence[GradedQuery], out: Path, say
     now = datetime.now(UTC)
     begun(work, both, lambda: Pinned(number=0, began=now, champion=None, config=both, snapshot={}))
     lesson = lesson_of(config, queries)
-    base = side(zero_shot(config, say))
-    sealed = learned(config, work, lesson, Bench(base, base, config), None, say)
+    base = side(encoder or zero_shot(config, say))
+    sealed = learned(config, work, lesson, Bench(base, base, config), None, say, load=load)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.is_dir():
         out.rmdir()  # it is empty: the command has checked
@@ -162,12 +173,13 @@ def learned(
     parent: str | None,
     say: Say,
     extra: Extra = lambda _champion, _challenger: (),
+    load: Load = load_trunk,
 ) -> Path:
     """The sealed bundle of a lesson: teach, judge, decide, seal."""
 
     def seal(folder: Path) -> None:
         models = (bench.base.model, bench.champion.model)
-        challenger = taught(config, one, lesson, models[0], parent, say, models[1])
+        challenger = taught(config, one, lesson, models[0], parent, say, models[1], load)
         assessment = assess(challenger, bench, lesson.sets, say, extra)
         decision = decide(assessment.checks, config.gate)
         say(decision.reason)
@@ -178,6 +190,7 @@ def learned(
             counts=lesson.counts,
             losses=trained_result(one).losses,
             examination=lesson.examination,
+            uses=uses(challenger, lesson.sets, config.recipe.seed),
         )
         finish(challenger.folder, folder, dossier.findings())
 
@@ -192,6 +205,7 @@ def taught(
     parent: str | None,
     say: Say,
     champion: Model | None = None,
+    load: Load = load_trunk,
 ) -> Session:
     """The draft of a lesson with its constants: fine-tune, export, calibrate. Where nobody is the
     champion, the base is."""
@@ -218,6 +232,7 @@ def taught(
             model.pair_template,
             start=start,
             champion=champion or base,
+            load=load,
         ),
         goes_on=True,
     )

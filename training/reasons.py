@@ -81,20 +81,29 @@ def reasons(pair: Pair, evaluations: int, seed: int) -> Explanation:
         "item": pair.item_words(),
         "fields": tuple(Part(name, "", 0) for name in pair.fields()),
     }
-    edited = list(_edited(pair, [part for parts in games.values() for part in parts]))
-    relevance, *after = pair.worth([pair.search, *(search for _, _, search in edited)]).tolist()
-    edits = [
-        Edit(told, part, relevance, changed)
-        for (told, part, _), changed in zip(edited, after, strict=True)
-    ]
+    relevance, found = _changes(pair, [part for parts in games.values() for part in parts])
     return Explanation(
         query_id=pair.search.event.query_id,
         user_query=pair.search.event.user_query,
         item=pair.item,
         relevance=relevance,
         games={name: _play(pair, parts, evaluations, seed) for name, parts in games.items()},
-        edits=tuple(sorted(edits, key=lambda edit: -abs(edit.after - edit.before))),
+        edits=tuple(sorted(found, key=lambda edit: -abs(edit.after - edit.before))),
     )
+
+
+def edits(pair: Pair) -> tuple[float, list[Edit]]:
+    """The relevance, and what each word less, or more, would make of it."""
+    return _changes(pair, [*pair.query_words(), *pair.item_words()])
+
+
+def _changes(pair: Pair, parts: Sequence[Part]) -> tuple[float, list[Edit]]:
+    edited = list(_edited(pair, parts))
+    relevance, *after = pair.worth([pair.search, *(search for _, _, search in edited)]).tolist()
+    return relevance, [
+        Edit(told, part, relevance, changed)
+        for (told, part, _), changed in zip(edited, after, strict=True)
+    ]
 
 
 def chosen(

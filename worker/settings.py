@@ -56,6 +56,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="field=value of items that must keep their first places in its silent lists"
         ),
     ] = ""
+    challenger_drift: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="most that the mean relevance of the first places may move in its silent "
+            "lists; 1: any",
+        ),
+    ] = 1.0
     variant: Annotated[str, Meta(description="precision of the graphs: fp32, fp16 or int8")] = (
         "fp32"
     )
@@ -171,6 +180,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise BadSetting(_message("challenger", expected, self.challenger))
         if self.challenger_group:
             self._check_group(*self.challenger_group.partition("=")[::2])
+        if self.challenger_drift < 1.0 and not self.challenger_shadow:
+            expected = "1, or challenger_shadow above 0, for drift is watched in silent lists"
+            raise BadSetting(_message("challenger_drift", expected, self.challenger_drift))
 
     def _check_group(self, field: str, value: str) -> None:
         kind, _, name = field.partition(".")

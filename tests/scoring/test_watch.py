@@ -19,6 +19,7 @@ from worker.scoring.watch import Watch, agreement
 
 ARMS: tuple[Arm, Arm] = ("champion", "challenger")
 DIGEST = "ab12cd34" * 8
+ACME = Group(field="brand", value="Acme")
 SEARCH = joined(
     event([candidate(f"i{n}", brand="Acme" if n % 4 == 0 else "Birch") for n in range(40)])
 )
@@ -31,6 +32,12 @@ def listed(*numbers: int) -> RankedList:
     """A list of these candidates of SEARCH."""
     items = tuple(ranked_item(f"i{n}", rank) for rank, n in enumerate(numbers, start=1))
     return msgspec.structs.replace(MADE, items=items)
+
+
+def relevant(relevance: float | None) -> RankedList:
+    """The champion's list, each of its items as relevant as this."""
+    items = tuple(msgspec.structs.replace(i, relevance=relevance) for i in CHAMPIONS.items)
+    return msgspec.structs.replace(CHAMPIONS, items=items)
 
 
 CHAMPIONS = listed(*range(10))  # three of Acme among ten
@@ -78,6 +85,18 @@ def unclicked(watch: Watch, chance: Chance, ours: float = 0.15) -> None:
     watch.clicked("challenger", bool(chance.random() < ours))
 
 
+def drifted(watch: Watch, chance: Chance, moved: float = 0.3) -> None:
+    """The same order, of items that the challenger finds more relevant."""
+    level = 0.2 + 0.4 * chance.random()
+    watch.compared(relevant(level + moved), relevant(level), SEARCH)
+
+
+def drifted_down(watch: Watch, chance: Chance) -> None:
+    """Of items that it finds less relevant."""
+    level = 0.5 + 0.4 * chance.random()
+    watch.compared(relevant(level - 0.3), relevant(level), SEARCH)
+
+
 CAUGHT: list[tuple[Callable[[Watch, Chance], None], str, str]] = [
     (slow, "slow", r"its lists took 2\.\d times as long to score \(\d+(\.\d)? ms, where the "),
     (slow_to_read, "slow_silent", r"its lists took 2\.\d times as long to score"),
@@ -85,6 +104,12 @@ CAUGHT: list[tuple[Callable[[Watch, Chance], None], str, str]] = [
     (failing_silently, "failing_silent", r"it could not score \d+\.\d% of what the champion had"),
     (unlike, "unlike", r"its lists have little to do with .* \d+% of .*, and 25% would by chance"),
     (unfair, "unfair", r"brand=Acme has 10% of the first 10 places, where .* gives it 30%"),
+    (
+        drifted,
+        "drifted_up",
+        r"it finds the first 10 places .* of \d+%, where the champion says \d+%",
+    ),
+    (drifted_down, "drifted_down", r"it finds the first 10 places relevant with a chance of \d+%,"),
     (unclicked, "unclicked", r"\d+\.\d% of its lists were clicked \(the champion's: \d+\.\d%\)"),
 ]
 
@@ -93,7 +118,7 @@ CAUGHT: list[tuple[Callable[[Watch, Chance], None], str, str]] = [
 def test_what_is_worse_is_caught_and_told_in_one_line(
     happen: Callable[[Watch, Chance], None], guard: str, said: str
 ) -> None:
-    watch, chance = Watch(DIGEST, Group(field="brand", value="Acme")), np.random.default_rng(1)
+    watch, chance = Watch(DIGEST, ACME, 0.1), np.random.default_rng(1)
     for _ in range(1_500):
         happen(watch, chance)
         if (verdict := watch.verdict()) is not None:
@@ -114,15 +139,28 @@ PASSED: list[tuple[str, Callable[[Watch, Chance], None]]] = [
         lambda watch, _: watch.compared(listed(*range(4, 14)), CHAMPIONS, SEARCH),
     ),
     ("a group that keeps its places", lambda watch, chance: unfair(watch, chance, 3)),
+    ("as much relevance, nearly", lambda watch, chance: drifted(watch, chance, 0.09)),
+    (
+        "lists without a relevance",
+        lambda watch, _: watch.compared(relevant(None), relevant(0.5), SEARCH),
+    ),
     ("as many clicks", lambda watch, chance: unclicked(watch, chance, 0.3)),
 ]
 
 
 @pytest.mark.parametrize("happen", [p[1] for p in PASSED], ids=[p[0] for p in PASSED])
 def test_what_is_no_worse_than_it_may_be_stays(happen: Callable[[Watch, Chance], None]) -> None:
-    watch, chance = Watch(DIGEST, Group(field="brand", value="Acme")), np.random.default_rng(2)
+    watch, chance = Watch(DIGEST, ACME, 0.1), np.random.default_rng(2)
     for _ in range(1_500):
         happen(watch, chance)
+        assert watch.verdict() is None
+
+
+def test_relevance_may_move_as_far_as_it_likes_where_nobody_watches_it() -> None:
+    watch, chance = Watch(DIGEST), np.random.default_rng(4)
+    for _ in range(500):
+        drifted(watch, chance)
+        drifted_down(watch, chance)
         assert watch.verdict() is None
 
 

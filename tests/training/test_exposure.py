@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.training.test_attacks import batch as pairs
+from tests.training.attacked import batch as pairs
 from training.batches import Batch
 from training.equity import Due, Fairness, Groups
 from training.exposure import disparity, exposure_loss, exposures, opportunity_loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ from training.debias import DebiasSettings
 from training.recipe import CHAMPION, Recipe, Replay, Teacher
 from training.rounds import OUTCOME, BadRound, Outcome
 from training.service import begins_with, begun, pin
+from training.uses import HAS, LACKS, PAIRS
 
 WEIGHTS = "weights/model.safetensors"
 REPORT = {
@@ -60,6 +62,11 @@ def test_a_round_ends_with_a_sealed_bundle_that_tells_how_it_came_about(first_ro
     assert methods == {"random", "bm25", "cosine", "zero-shot", "zero-shot + dial", "challenger"}
     page = (folder / "report/report.md").read_text()
     assert page.startswith("# Promoted\n")
+    assert "## What the model uses\n" in page
+    uses = report["uses"]
+    assert set(uses["sizes"]) == {HAS, LACKS, "title"}
+    assert 0 < uses["pairs"] <= PAIRS
+    assert all(re.search(r": without '.+' the relevance falls by", line) for line in uses["edits"])
     for name in ("frontier", "losses", "examination"):
         assert (folder / f"report/{name}.png").read_bytes().startswith(b"\x89PNG")
     assert manifest.blend is not None

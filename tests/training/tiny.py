@@ -98,14 +98,24 @@ def write_config(path: Path, made: Config) -> Path:
     return path
 
 
+def _tables(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(each, dict) for each in value)
+
+
 def _toml(tree: Mapping[str, Any], name: str = "") -> str:
     plain = {key: value for key, value in tree.items() if not isinstance(value, dict)}
+    listed = {key: value for key, value in plain.items() if value and _tables(value)}
     lines = [
         f"{key} = {value if isinstance(value, datetime) else json.dumps(value)}"
         for key, value in plain.items()
-        if value is not None
+        if value is not None and key not in listed
     ]
     tables = [
+        f"\n[[{name}{key}]]\n{_toml(each, f'{name}{key}.')}"
+        for key, value in listed.items()
+        for each in value
+    ]
+    tables += [
         f"\n[{name}{key}]\n{_toml(value, f'{name}{key}.')}"
         for key, value in tree.items()
         if isinstance(value, dict)

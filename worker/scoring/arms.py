@@ -195,7 +195,8 @@ class Arms:
         last = self._last
         if last is None or last.challenger is not model or last.champion is not champion:
             digest = model.digest or ""
-            watch = Watch(digest, self._settings.watched_group)
+            settings = self._settings
+            watch = Watch(digest, settings.watched_group, settings.challenger_drift)
             self._last = last = Trial(digest, model, champion, watch)
             self._telemetry.challenger_info.clear()
             self._telemetry.challenger_info.labels(digest).set(1)

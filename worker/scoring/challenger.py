@@ -19,7 +19,11 @@ from worker.settings import Settings
 
 LOG = logging.getLogger(__name__)
 NONE: Final[dict[str, Any]] = dict(
-    challenger="", challenger_share=0.0, challenger_shadow=0.0, challenger_group=""
+    challenger="",
+    challenger_share=0.0,
+    challenger_shadow=0.0,
+    challenger_group="",
+    challenger_drift=1.0,
 )  # settings of a challenger, which has none itself
 
 

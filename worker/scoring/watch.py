@@ -1,10 +1,11 @@
 """What is watched while a challenger is tried, and the sentence that says why it was taken back.
 
-Seven guards, each a bet (`sequential`) that the challenger is worse than the champion by more than
-it may be. Two streams become one of differences by pairing each of the challenger's with the newest
-of the champion's that has no partner yet (so do Johari, Koomen, Pekelis & Walsh, Always valid
-inference, Operations Research 2022, with the two streams of an A/B test). The guards share ALPHA
-(Bonferroni), so a challenger that is no worse is ever taken back with a chance of ALPHA at most.
+Seven guards, and two more where a drift is watched, each a bet (`sequential`) that the challenger
+is worse than the champion by more than it may be. Two streams become one of differences by pairing
+each of the challenger's with the newest of the champion's that has no partner yet (so do Johari,
+Koomen, Pekelis & Walsh, Always valid inference, Operations Research 2022, with the two streams of
+an A/B test). The guards share ALPHA (Bonferroni), so a challenger that is no worse is ever taken
+back with a chance of ALPHA at most.
 No clock, no chance, no I/O.
 """
 
@@ -83,25 +84,11 @@ class Pairs:
 class Watch:
     """The guards of one trial."""
 
-    def __init__(self, digest: str, group: Group | None = None) -> None:
+    def __init__(self, digest: str, group: Group | None = None, drift: float = 1.0) -> None:
+        """`drift` is the most that the mean relevance of the first places may move; 1: any."""
         self._digest, self._group = digest, group
         self._times, self._failures, self._clicks = Pairs(), Pairs(), Pairs()
-        name = f"{group.field}={group.value}" if group else ""
-        self._guards: Mapping[str, Guard] = {
-            "slow": Guard(Bet(math.log(SLOWER), -FASTEST, FASTEST), _slow),
-            "slow_silent": Guard(Bet(math.log(SLOWER), -FASTEST, FASTEST), _slow),
-            "failing": Guard(Bet(FAILING, -1.0, 1.0), _failing),
-            "failing_silent": Guard(Bet(FAILING, -1.0, 1.0), _failing_silent),
-            "unlike": Guard(Bet(-ALIKE, -1.0, 1.0), _unlike),
-            "unclicked": Guard(Bet(0.0, -1.0, 1.0), _unclicked),
-            "unfair": Guard(
-                Bet(0.0, -1.0, 1.0),
-                lambda ours, theirs: (
-                    f"{name} has {ours:.0%} of the first {PLACES} places, where"
-                    f" the champion gives it {theirs:.0%}"
-                ),
-            ),
-        }
+        self._guards = _guards(group, drift)
 
     def timed(self, arm: Arm, searches: int, texts: int, seconds: float) -> None:
         """A micro-batch of so many searches that read so many new texts.
@@ -141,6 +128,14 @@ class Watch:
             if members:
                 mine, champions = _share(ours, members), _share(theirs, members)
                 self._guards["unfair"].see(mine, champions, KEPT * champions - mine)
+        if "drifted_up" in self._guards:
+            self._drifted(_relevance(ours), _relevance(theirs))
+
+    def _drifted(self, ours: float | None, theirs: float | None) -> None:
+        """The mean relevance of the first places of both; None where a list tells none."""
+        if ours is not None and theirs is not None:
+            self._guards["drifted_up"].see(ours, theirs, ours - theirs)
+            self._guards["drifted_down"].see(ours, theirs, theirs - ours)
 
     def clicked(self, arm: Arm, clicked: bool) -> None:
         """What became of a user's list."""
@@ -156,6 +151,29 @@ class Watch:
         return None
 
 
+def _guards(group: Group | None, drift: float) -> Mapping[str, Guard]:
+    """By name, in the order in which they are asked."""
+    name = f"{group.field}={group.value}" if group else ""
+
+    def told(ours: float, theirs: float) -> str:
+        places = f"{name} has {ours:.0%} of the first {PLACES} places"
+        return f"{places}, where the champion gives it {theirs:.0%}"
+
+    guards = {
+        "slow": Guard(Bet(math.log(SLOWER), -FASTEST, FASTEST), _slow),
+        "slow_silent": Guard(Bet(math.log(SLOWER), -FASTEST, FASTEST), _slow),
+        "failing": Guard(Bet(FAILING, -1.0, 1.0), _failing),
+        "failing_silent": Guard(Bet(FAILING, -1.0, 1.0), _failing_silent),
+        "unlike": Guard(Bet(-ALIKE, -1.0, 1.0), _unlike),
+        "unclicked": Guard(Bet(0.0, -1.0, 1.0), _unclicked),
+        "unfair": Guard(Bet(0.0, -1.0, 1.0), told),
+    }
+    if drift < 1.0:
+        guards["drifted_up"] = Guard(Bet(drift, -1.0, 1.0), _drift)
+        guards["drifted_down"] = Guard(Bet(drift, -1.0, 1.0), _drift)
+    return guards
+
+
 def agreement(ours: RankedList, theirs: RankedList, candidates: int) -> tuple[int, float, int]:
     """(how many of the first places hold the same items, how many would by chance, the places)."""
     first, second = _top(ours), _top(theirs)
@@ -166,6 +184,13 @@ def agreement(ours: RankedList, theirs: RankedList, candidates: int) -> tuple[in
 
 def _top(ranked: RankedList) -> Sequence[str]:
     return [item.item_id for item in ranked.items[:PLACES]]
+
+
+def _relevance(ranked: RankedList) -> float | None:
+    """The mean relevance of the first places; None where some of them has none."""
+    told = [item.relevance for item in ranked.items[:PLACES] if item.relevance is not None]
+    whole = 0 < len(told) == len(_top(ranked))
+    return sum(told) / len(told) if whole else None
 
 
 def _share(ranked: RankedList, members: set[str]) -> float:
@@ -203,3 +228,10 @@ def _unlike(ours: float, chance: float) -> str:
 
 def _unclicked(ours: float, theirs: float) -> str:
     return f"{ours:.1%} of its lists were clicked (the champion's: {theirs:.1%})"
+
+
+def _drift(ours: float, theirs: float) -> str:
+    return (
+        f"it finds the first {PLACES} places relevant with a chance of {ours:.0%}, where the"
+        f" champion says {theirs:.0%}"
+    )
