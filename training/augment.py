@@ -68,6 +68,15 @@ class Augment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 0
 
+    synthetic: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="lists made of items alone, for each that there is: some words of a title "
+            "as the query, its item as the answer, others by lot",
+        ),
+    ] = 0.0
+
 
 PLAIN = Augment()
 
@@ -84,7 +93,7 @@ def read_anew(
     as they were."""
     chance = np.random.default_rng(seed)
     partial = _without_fields(template, field_dropout, bool(search.history), chance)
-    if msgspec.structs.replace(augment, hard_negatives=0) == PLAIN:
+    if msgspec.structs.replace(augment, hard_negatives=0, synthetic=0.0) == PLAIN:
         return None if partial == template else pair_texts(search, rows, partial)
     query = _query(search.query, augment, chance)
     entries = list(search.entries)

@@ -62,7 +62,7 @@ def _catalogue(
             text = item_text(entry.item, template)
             if text not in row_of:
                 row_of[text] = len(items)
-                items.append(_bare(entry.item))
+                items.append(bare(entry.item))
             of_id[entry.item.item_id].add(row_of[text])
     judged: dict[str, frozenset[int]] = {}
     for one in lists:
@@ -109,7 +109,7 @@ def mined(cosine: Floats, judged: frozenset[int], positive: float, count: int) -
     return rows[np.argsort(-cosine[rows], kind="stable")[:count]]
 
 
-def _bare(item: Candidate) -> Candidate:
+def bare(item: Candidate) -> Candidate:
     """The item, without what it was to the query that it was proposed for."""
     return Candidate(**{name: getattr(item, name) for name in Item.__struct_fields__})
 

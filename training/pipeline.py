@@ -42,6 +42,7 @@ from training.replay import replayed
 from training.reweigh import reweighed
 from training.rounds import Outcome, Pinned, Round
 from training.service import begins_with, begun, in_service, pin, promote_once, zero_shot
+from training.synthetic import synthetic
 from training.teach import Say
 from training.uses import uses
 from worker.ranking.model import Model
@@ -210,7 +211,9 @@ def taught(
     """The draft of a lesson with its constants: fine-tune, export, calibrate. Where nobody is the
     champion, the base is."""
     model, recipe = config.model, config.recipe
-    lesson = replace(lesson, learn=as_read(lesson.learn, base), kept=as_read(lesson.kept, base))
+    made = synthetic(lesson.learn, recipe.augment.synthetic, recipe.seed)
+    learn: Sequence[LabelledList] = as_read([*lesson.learn, *made], base)
+    lesson = replace(lesson, learn=learn, kept=as_read(lesson.kept, base))
     vectors = teach.vectors_of([*lesson.learn, *lesson.kept], base)
     learn = with_negatives(lesson.learn, vectors, base.template, recipe.augment.hard_negatives)
     learn = reweighed(replayed(learn, recipe.replay, recipe.seed), recipe.fairness)

@@ -59,10 +59,15 @@ def view(
     if kind > 0:
         named = (item.brand, item.category) if chance.random() < 0.5 else (item.category,)
         return template.query(" ".join(each for each in named if each)), title
-    words = (item.title or "").split()
-    count = int(chance.integers(1, min(settings.most_words, len(words)) + 1))
-    first = sorted(chance.choice(len(words), size=count, replace=False).tolist())
-    return template.query(" ".join(words[place] for place in first)), title
+    return template.query(crop(item.title or "", settings.most_words, chance)), title
+
+
+def crop(title: str, most: int, chance: np.random.Generator) -> str:
+    """So many of a title's words at the most, and one at least, in its order."""
+    words = title.split()
+    count = int(chance.integers(1, min(most, len(words)) + 1))
+    places = sorted(chance.choice(len(words), size=count, replace=False).tolist())
+    return " ".join(words[place] for place in places)
 
 
 def steps(

@@ -77,6 +77,7 @@ INGREDIENTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "word order": {"augment": {"word_order": 0.3}},
     "word dropout": {"augment": {"query_dropout": 0.1, "title_dropout": 0.1}},
     "units": {"augment": {"units": 0.3}},
+    "synthetic": {"augment": {"synthetic": 0.5}},
     "hard negatives": {"augment": {"hard_negatives": 4}},
     "average": {"average": 0.98},
     "half of the way": {"interpolate": 0.5},

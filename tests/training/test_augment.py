@@ -29,7 +29,8 @@ FIELDS = Template(
 )
 TITLES = ("Trail shoe, red, 2 pack", "Hiking boot, 6 ft", "羊毛 帽子，红色、保暖 30 cm")
 TRIALS = 400
-CHANCES = tuple(name for name in Augment.__struct_fields__ if name != "hard_negatives")
+WHOLE = ("hard_negatives", "synthetic")  # of lists, not of texts
+CHANCES = tuple(name for name in Augment.__struct_fields__ if name not in WHOLE)
 Texts: TypeAlias = list[tuple[str, str]]
 
 
