@@ -37,7 +37,7 @@ from training.impressions import ImpressionList, join_impressions
 from training.judgments import GradedQuery, digest, read_jsonl, worth_measuring
 from training.negatives import with_negatives
 from training.reading import Snapshot
-from training.recipe import CHAMPION
+from training.recipe import CHAMPION, Recipe
 from training.replay import replayed
 from training.reweigh import reweighed
 from training.rounds import Outcome, Pinned, Round
@@ -45,7 +45,7 @@ from training.service import begins_with, begun, in_service, pin, promote_once, 
 from training.synthetic import synthetic
 from training.teach import Say
 from training.uses import uses
-from worker.ranking.model import Model
+from worker.ranking.model import Model, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +211,7 @@ def taught(
     """The draft of a lesson with its constants: fine-tune, export, calibrate. Where nobody is the
     champion, the base is."""
     model, recipe = config.model, config.recipe
-    made = synthetic(lesson.learn, recipe.augment.synthetic, recipe.seed)
-    learn: Sequence[LabelledList] = as_read([*lesson.learn, *made], base)
-    lesson = replace(lesson, learn=learn, kept=as_read(lesson.kept, base))
-    vectors = teach.vectors_of([*lesson.learn, *lesson.kept], base)
-    learn = with_negatives(lesson.learn, vectors, base.template, recipe.augment.hard_negatives)
-    learn = reweighed(replayed(learn, recipe.replay, recipe.seed), recipe.fairness)
-    lesson = replace(lesson, learn=learn)
+    lesson, vectors = _prepared(lesson, recipe, base)
     teach.check_enough(lesson.learn, lesson.kept)
     categories = model.categories(lesson.learn)
     start = begins_with(config, parent, say)
@@ -253,6 +247,17 @@ def taught(
     )
     drafted = one.stage("draft", lambda folder: draft(order, folder, say))
     return teach.fitted(open_session(drafted, device="cpu"), lesson.kept, say)
+
+
+def _prepared(lesson: Lesson, recipe: Recipe, base: Model) -> tuple[Lesson, Mapping[str, Vector]]:
+    """The lesson as it is learned, and the base's vectors of its texts: queries read as they are
+    meant, lists and items that nobody showed added, older periods drawn, groups weighed."""
+    made = synthetic(lesson.learn, recipe.augment.synthetic, recipe.seed)
+    shown, kept = as_read([*lesson.learn, *made], base), as_read(lesson.kept, base)
+    vectors = teach.vectors_of([*shown, *kept], base)
+    harder = with_negatives(shown, vectors, base.template, recipe.augment.hard_negatives)
+    learn = reweighed(replayed(harder, recipe.replay, recipe.seed), recipe.fairness)
+    return replace(lesson, learn=learn, kept=kept), vectors
 
 
 def trained_result(one: Round) -> Trained:
