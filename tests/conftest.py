@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # Small models: a second thread of torch waits more than it works, and two processes of tests have
 # two cores between them. Read where torch is imported, here and in every child.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What a shell starts behind it ignores interrupts, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A shared machine may stall any example for a moment; what is slow shows in pytest's durations.
 settings.register_profile(

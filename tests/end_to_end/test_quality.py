@@ -27,7 +27,12 @@ def shuffled(queries: list[GradedQuery]) -> list[GradedQuery]:
         order = chance.permutation(len(query.event.candidates)).tolist()
         bare = tuple(
             msgspec.structs.replace(
-                query.event.candidates[i], category=None, brand=None, attributes={}, score=None
+                query.event.candidates[i],
+                description=None,
+                category=None,
+                brand=None,
+                attributes={},
+                score=None,
             )
             for i in order
         )

@@ -17,6 +17,7 @@ from transformers import Trainer
 
 from tests.training.tuned import tuned
 from training import trainer
+from training.adversary import Attack
 from training.fine_tune import Trained
 from training.recipe import Recipe
 
@@ -189,4 +190,4 @@ def test_a_kill_of_either_rank_ends_both_and_the_run_goes_on(
 
 def test_an_attack_cannot_be_shared_out() -> None:
     with pytest.raises(ValueError, match=r"accumulate 2: expected 1 with attack.kind fgm"):
-        Recipe(accumulate=2, attack={"kind": "fgm"})  # type: ignore[arg-type]  # as TOML has it
+        Recipe(accumulate=2, attack=Attack(kind="fgm"))
