@@ -41,6 +41,8 @@ SLOW = (
     "tests/training/test_resuming.py",
     "tests/demo/test_demo.py",
     "tests/training/test_pipeline.py",
+    "tests/training/test_shared.py",
+    "tests/training/test_tenants.py",
     "tests/end_to_end/test_worker.py",
     "tests/training/test_search.py",
     "tests/end_to_end/test_limited.py",

@@ -10,7 +10,7 @@ of the pair model alone, where `training.reasons` tells of the relevance that is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -25,6 +25,7 @@ from export.session import Session
 from export.trained import read_folder
 from training.parts import PAST, QUERY, Pair, Part, pieces, text_of
 from worker.ranking.model import Doubles
+from worker.ranking.spelling import spelled
 from worker.ranking.text import Fields, pair_texts
 
 STEPS: Final = 32  # points of the quadrature
@@ -65,6 +66,7 @@ class Gradients:
     def of(self, pair: Pair) -> Attributed:
         """What each word adds; where a text was cut, what is left of it."""
         assert self._template is not None, "a pair model has its template: a bug"
+        pair = replace(pair, search=spelled(pair.search, pair.model))
         ((query, item),) = pair_texts(pair.search, (pair.row,), self._template)
         tokens, spans = self._tokenizer.spans((query, item))
         types = torch.tensor([tokens.types]) if self._typed else None
@@ -133,7 +135,7 @@ def integrated(
 def _asked(pair: Pair, template: Template) -> Iterator[Range]:
     """The words of the query in its text, and what the user did behind them."""
     at = len(template.query_before)
-    query = pair.search.event.user_query
+    query = pair.search.query
     yield from _words(QUERY, query, at)
     if pair.search.history and template.history:
         yield Part(PAST, "", 0), at + len(query), 1 << 30
@@ -143,7 +145,7 @@ def _shown(pair: Pair, template: Template) -> Iterator[Range]:
     """The words of the item's texts in its text; of what is no text, the whole."""
     at, known = len(template.item_before), Fields(pair.item)
     for segment in template.item:
-        text = text_of(pair.item, segment.field)
+        text = text_of(pair.item, segment.field)[: segment.longest or None]
         if not text.strip():
             continue
         at += len(segment.before)

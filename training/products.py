@@ -44,7 +44,8 @@ class Products(TorchFunctionMode):
 @cache
 def mkl_is_slow() -> bool:
     """Whether this processor is one of AMD's with AVX-512."""
-    amd = FACTS.is_file() and "AuthenticAMD" in FACTS.read_text()
+    known = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    amd = known and FACTS.is_file() and "AuthenticAMD" in FACTS.read_text()
     return amd and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
@@ -81,6 +82,7 @@ def _fits(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
         inputs.dtype == weight.dtype == torch.float32
         and inputs.device.type == weight.device.type == "cpu"
         and inputs.dim() > 1
+        and inputs.numel() > 0
         and weight.numel() >= LEAST
         and not torch.is_autocast_enabled("cpu")
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -46,16 +47,18 @@ def together(command: Callable[[], int], helper: Callable[[], None]) -> int:
         del os.environ[name]
     try:
         if rank == LEADER:
-            try:
-                return command()
-            finally:
-                order(None)
+            status = command()
+            order(None)
+            return status
         helper()
     except RankLost as error:
         print(f"error: rank {rank}: {error}", file=sys.stderr, flush=True)
         return LOST
-    finally:
-        dist.destroy_process_group()
+    except BaseException:  # the others may stand in a sum that this rank will not come to
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(LOST)
+    dist.destroy_process_group()
     return 0
 
 

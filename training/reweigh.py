@@ -23,7 +23,7 @@ def reweighed(lists: Sequence[LabelledList], fairness: Fairness) -> Sequence[Lab
 
     What counts 0, belongs to no group or to a small one keeps its weight.
     """
-    if not fairness.reweigh:
+    if not (fairness.reweigh and lists):
         return lists
     weights = np.concatenate([one.weights for one in lists])
     relevant = np.concatenate([one.grades for one in lists]) >= fairness.relevant

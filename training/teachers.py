@@ -119,7 +119,7 @@ def _bundle(folder: Path, threads: int) -> Score:
 
 def _as_served(model: Model, searches: Sequence[JoinedSearch]) -> list[Doubles]:
     """The logits that a worker would order by: both stages, blended and calibrated."""
-    searches = [spelled(_whole(search), model) for search in searches]
+    searches = [spelled(replace(_whole(search), asked=None), model) for search in searches]
     readings = read(needed(searches, model), model)
     judged = [first_stage(search, readings, model) for search in searches]
     logits = [one.logits for one in second_stage(searches, judged, model)]

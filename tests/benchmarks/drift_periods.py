@@ -72,6 +72,8 @@ CONTINUED: Final[Mapping[str, Mapping[str, Any]]] = {
     "newest alone, half of the way": {**NEWEST, "interpolate": 0.5},
 }
 """What each adds to SAME from the second period on; the first is the same for all."""
+LONGER: Final = "at once, twice as long"  # a replay makes nearly twice the steps of AT_ONCE
+WHOLE: Final[Mapping[str, Mapping[str, Any]]] = {AT_ONCE: {}, LONGER: {"epochs": 4}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     wanted = [] if options.show else [(ZERO_SHOT, 0, PERIODS)]
     for seed in () if options.show else options.seeds:
-        wanted += [(FIRST, seed, 1), (AT_ONCE, seed, PERIODS)]
+        wanted += [(FIRST, seed, 1), *((arm, seed, PERIODS) for arm in WHOLE)]
         wanted += [(arm, seed, number) for arm in options.only for number in range(2, PERIODS + 1)]
     for arm, seed, period in wanted:
         said = ["--cell", arm, "--seeds", str(seed), "--period", str(period)]
@@ -121,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _cell(arm: str, seed: int, period: int, options: argparse.Namespace) -> Line:
     """One period of one arm, or the base model as it is, judged on the periods so far."""
-    added = CONTINUED.get(arm, {})
+    added = {**CONTINUED, **WHOLE}.get(arm, {})
     config = configured(options, {**SAME, **added, "seed": seed}, {"most_categories": 0})
     base = side(zero_shot(config, say))
     shop = drifting(options, base.model)
@@ -269,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = asks(MODULE)
     parser.add_argument("--only", nargs="+", choices=CONTINUED, default=list(CONTINUED))
     parser.add_argument(
-        "--cell", choices=(ZERO_SHOT, FIRST, AT_ONCE, *CONTINUED), help=argparse.SUPPRESS
+        "--cell", choices=(ZERO_SHOT, FIRST, *WHOLE, *CONTINUED), help=argparse.SUPPRESS
     )
     parser.add_argument("--period", type=int, default=PERIODS, help=argparse.SUPPRESS)
     return parser

@@ -8,14 +8,15 @@ from typing import Any, Final
 import numpy as np
 from msgspec import Struct
 
-from tests.benchmarks.cells import ratio
+from tests.benchmarks.cells import ratio, told
 from tests.benchmarks.periods import PERIODS
-from training.evaluate import Estimate
+from training.evaluate import Estimate, interval
 from worker.ranking.model import Doubles
 
 RANDOM: Final = "random"
 ZERO_SHOT: Final = "zero-shot"
 AT_ONCE: Final = "everything at once"
+NAIVE: Final = "naive continuation"
 FIRST: Final = "first period"  # what all that go on from a champion begin with
 
 
@@ -51,21 +52,25 @@ def split(values: Sequence[float], sizes: Sequence[int]) -> list[Doubles]:
 def rows(lines: Sequence[Line], on: str, way: str) -> list[dict[str, str]]:
     """An arm a row, after the last period: means over old queries (those of all periods but the
     last), new ones and both; the ratio of both to everything at once, and of what lies above a
-    random order; what old periods lost since they were best. Seeds are paired, then queries."""
+    random order; the change from naive continuation, and what old periods lost since they were
+    best. Seeds are paired, then queries."""
     last = [line for line in lines if line.period == PERIODS]
-    whole = {line.seed: line for line in last if line.arm == AT_ONCE}
-    chance = [line for line in last if line.arm == ZERO_SHOT]
-    random = _mean(chance, on, RANDOM)
+    arms = {arm: [line for line in last if line.arm == arm] for arm in [one.arm for one in last]}
+    if not arms.get(AT_ONCE) or not arms.get(ZERO_SHOT):
+        return []
+    random = _mean(arms[ZERO_SHOT], on, RANDOM)
     found = []
-    for arm in [RANDOM, *dict.fromkeys(line.arm for line in last)]:
-        untaught = arm in (RANDOM, ZERO_SHOT)
-        of = chance if untaught else [one for one in last if one.arm == arm and one.seed in whole]
-        if not of or not whole:
+    for arm, of in {RANDOM: arms[ZERO_SHOT], **arms}.items():
+        chosen, whole = _paired(of, arms[AT_ONCE])
+        if not chosen:
             continue
-        ours = _mean(of, on, RANDOM if arm == RANDOM else way)
-        theirs = _mean([*whole.values()] if untaught else [whole[one.seed] for one in of], on, way)
-        lost = None if untaught else forgotten(lines, of, on, way)
-        old = sum(of[0].queries[on][:-1])
+        ours = _mean(chosen, on, RANDOM if arm == RANDOM else way)
+        theirs = _mean(whole, on, way)
+        compared, naive = _paired(chosen, arms.get(NAIVE, []))
+        lost = forgotten(lines, chosen, on, way)
+        continued = bool(naive) and lost is not None and arm != NAIVE
+        change = _mean(compared, on, way) - _mean(naive, on, way) if continued else None
+        old = sum(chosen[0].queries[on][:-1])
         found.append(
             {
                 "arm": arm,
@@ -74,11 +79,21 @@ def rows(lines: Sequence[Line], on: str, way: str) -> list[dict[str, str]]:
                 "both": _short(ours.mean()),
                 "of at once": _interval(ratio(ours, theirs)),
                 "above random": _interval(ratio(ours - random, theirs - random)),
+                "from naive": "" if change is None else told(interval(change, 0)),
                 "forgotten": "" if lost is None else f"{lost:+.4f}",
-                "seeds": str(len(of)),
+                "seeds": str(len(chosen)),
             }
         )
     return found
+
+
+def _paired(of: Sequence[Line], others: Sequence[Line]) -> tuple[list[Line], list[Line]]:
+    """Those of the seeds that both have; what was not trained has no seed of its own."""
+    if any(not line.bundle for line in of):
+        return list(of), list(others)
+    both = {line.seed for line in of} & {line.seed for line in others}
+    chosen, theirs = ([one for one in each if one.seed in both] for each in (of, others))
+    return chosen, theirs
 
 
 def forgotten(lines: Sequence[Line], last: Sequence[Line], on: str, way: str) -> float | None:

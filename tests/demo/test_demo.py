@@ -117,5 +117,5 @@ def test_a_signal_ends_the_demo_and_every_child(home: Path, number: signal.Signa
             if b" lists, " in line:  # the first that tells of the play, which has just begun
                 break
         demo.send_signal(number)
-        assert demo.wait(60) == 130
+        assert demo.wait(300) == 130
     assert processes_in(home) == []

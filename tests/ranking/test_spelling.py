@@ -1,4 +1,4 @@
-"""What a misspelt query is read as: the shop's own words, and never a word that was right."""
+"""What a misspelt query is read as: the shop's own words, and never what a candidate says."""
 
 from __future__ import annotations
 
@@ -54,6 +54,11 @@ def asking(query: str, *titles: str) -> JoinedSearch:
         ("hedgehog", ["Hedge trimmer"], "hedgehog"),  # two slips and more are another word
         ("makita", ["Bosch", "Makita"], "makita"),  # a candidate has it
         ("国产手机壳", ["国产手机"], "国产手机壳"),  # nothing stands between its words
+        ("asics", ["Basics running shirt"], "asics"),  # the first letter stays
+        ("kissen", ["Kisten, 2 Stück"], "Kisten"),  # and what neither knows may be another's word
+        ("agrden", ["Garden hose"], "Garden"),
+        ("รองเท้า", ["รองเทา"], "รองเท้า"),  # a fragment of a word is none
+        ("cafe\u0301teria", ["cafeteri"], "cafe\u0301teria"),
         ("kreditkarte schutz", ["Kreditkarten Schutz"], "Kreditkarten schutz"),
         ("  gardn,hose!", ["Garden hose"], "  Garden,hose!"),
         ("   ", ["Garden hose"], "   "),
@@ -73,6 +78,22 @@ def test_of_two_words_as_near_the_one_is_meant_that_more_candidates_have() -> No
     assert corrections(["limee"], ["lime tee", "lime", "Limes"]) == {"limee": "lime"}
     assert corrections(["limex"], ["lime", "limes", "Limes"]) == {"limex": "Limes"}
     assert corrections(["limex"], ["limey", "limes"]) == {"limex": "limes"}
+
+
+def test_what_a_candidate_says_anywhere_is_no_slip() -> None:
+    shirt = candidate(
+        "a", title="Basic running shirts", brand="Basick", attributes={"fit": "Slimm"}
+    )
+    assert (
+        spelled(joined(event([shirt], user_query="basick slimm")), Pieces()).query == "basick slimm"
+    )
+
+
+def test_a_query_longer_than_anybody_types_costs_no_more_than_one_of_eight_words() -> None:
+    query = " ".join([*(f"qqqq{chr(97 + n)}" for n in range(26)), "gardn"])
+    assert spelled(asking(query, "garden"), Pieces()).query == query
+    words = " ".join([*["gardn"] * 50, "hose"])
+    assert spelled(asking(words, "garden hose"), Pieces()).query == words.replace("gardn", "garden")
 
 
 def test_what_is_read_makes_the_list_and_the_list_says_so() -> None:
@@ -108,7 +129,9 @@ def test_a_correction_is_a_candidates_word_and_never_of_one_that_they_have(
     assert not set(meant) & set(texts)
     assert all(one_slip(*pair) for pair in meant.items())
     assert all(
-        word in meant or word in texts or not any(one_slip(word, each) for each in texts)
+        word in meant
+        or word in texts
+        or not any(one_slip(word, each) and word[0] == each[0] for each in texts)
         for word in unknown
     )
 

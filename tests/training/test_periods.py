@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.benchmarks.cells import ratio
 from tests.benchmarks.drift_periods import CONTINUED, SAME
-from tests.benchmarks.forgetting import AT_ONCE, FIRST, ZERO_SHOT, Line, forgotten, rows
+from tests.benchmarks.forgetting import AT_ONCE, FIRST, NAIVE, ZERO_SHOT, Line, forgotten, rows
 from tests.benchmarks.periods import DAYS, LEANING, PERIODS, asked_in, assigned, period_of
 from tests.benchmarks.processes import configured
 from training.dataset import labelled
@@ -25,7 +25,7 @@ from training.replay import replayed
 from worker.events import Candidate, SearchEvent
 from worker.ranking.model import Vector
 
-ARM = "naive"
+ARM = "replay"
 TOPICS = np.eye(PERIODS, 8, dtype=np.float32)
 
 
@@ -46,7 +46,7 @@ def line(arm: str, period: int, *by_period: list[float], seed: int = 1) -> Line:
         arm=arm,
         seed=seed,
         period=period,
-        bundle="",
+        bundle="" if arm == ZERO_SHOT else f"{arm} {seed} {period}",
         recipe={},
         pairs=0,
         seconds=0.0,
@@ -126,6 +126,9 @@ def test_an_arm_is_held_against_everything_at_once_over_old_and_new() -> None:
         line(AT_ONCE, PERIODS, *whole),
         line(ARM, PERIODS, [0.2], [0.2], [0.2], [0.2], [0.8]),
         line(ARM, PERIODS, *whole, seed=2),  # nothing was learned at once by this seed
+        line(FIRST, 1, [0.2]),
+        *(line(ARM, period, *[[0.2]] * period) for period in range(2, PERIODS)),
+        line(NAIVE, PERIODS, [0.1], [0.1], [0.1], [0.1], [0.7]),
     ]
     found = {row["arm"]: row for row in rows(lines, "dev", "alone")}
     assert (found[ARM]["old"], found[ARM]["new"], found[ARM]["both"]) == (
@@ -135,5 +138,7 @@ def test_an_arm_is_held_against_everything_at_once_over_old_and_new() -> None:
     )
     assert re.match(r"0\.4000 \[0\.2500, ", found[ARM]["of at once"])
     assert found[ARM]["seeds"] == "1"
+    assert found[ARM]["from naive"] == "+0.1000 [+0.1000, +0.1000]"
+    assert found[ARM]["forgotten"] == "+0.0000"
     assert found[ZERO_SHOT]["of at once"] == "0.5000 [0.5000, 0.5000]"
     assert found["random"]["both"] == "0.0000"

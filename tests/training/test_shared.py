@@ -129,7 +129,7 @@ def test_two_ranks_have_the_gradients_of_one(
     dials = {**dials, **STILL}
     whole = gradients(dials, base, tmp_path / "whole")
     run = two_ranks("gradients", dials, base, tmp_path / "shared")
-    _, errors = run.communicate(timeout=300)
+    _, errors = run.communicate(timeout=900)
     assert run.returncode == 0, errors.decode()
     assert_near(torch.load(tmp_path / "shared" / "gradients.pt"), whole)
 
@@ -138,14 +138,14 @@ def test_two_ranks_come_to_the_weights_of_one(base: Path, tmp_path: Path) -> Non
     dials = {**STILL, "optimiser": "sgd", "learning_rate": 1e-2, "accumulate": 2}
     whole = tuned({**dials, "accumulate": 1}, base, tmp_path / "whole")
     run = two_ranks("run", dials, base, tmp_path / "shared")
-    said, errors = run.communicate(timeout=300)
+    said, errors = run.communicate(timeout=900)
     assert run.returncode == 0, errors.decode()
     assert said.count(b"reading 50 lists") == 1  # rank 0 alone reads them
     # A finished run is told from its folder, and not run again.
     assert_near(weights(tuned(dials, base, tmp_path / "shared")), weights(whole))
 
 
-KILLED: dict[str, Any] = {"accumulate": 2, "max_steps": 14}
+KILLED: dict[str, Any] = {"accumulate": 2, "max_steps": 40}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def unharmed(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """What two ranks come to that nobody kills."""
     out = tmp_path_factory.mktemp("unharmed") / "run"
     run = two_ranks("run", KILLED, base, out)
-    _, errors = run.communicate(timeout=300)
+    _, errors = run.communicate(timeout=900)
     assert run.returncode == 0, errors.decode()
     return tuned(KILLED, base, out)
 
@@ -170,16 +170,16 @@ def test_a_kill_of_either_rank_ends_both_and_the_run_goes_on(
     out = tmp_path / "run"
     run = two_ranks("run", KILLED, base, out)
     assert run.stdout is not None
-    while not (out / "checkpoint-4").is_dir():
+    while not any(out.glob("checkpoint-*")):
         assert run.stdout.readline(), run.communicate()[1].decode()
     ranks = children(run.pid)
     os.kill(ranks[killed], signal.SIGKILL)
-    _, errors = run.communicate(timeout=300)
+    _, errors = run.communicate(timeout=900)
     assert run.returncode not in (0, None)
     assert b"SIGKILL" in errors or b"another rank is gone" in errors
     assert not any(Path(f"/proc/{each}").exists() for each in ranks)
     again = two_ranks("run", KILLED, base, out)
-    said, errors = again.communicate(timeout=300)
+    said, errors = again.communicate(timeout=900)
     assert again.returncode == 0, errors.decode()
     assert b"going on from checkpoint-" in said
     resumed = tuned(KILLED, base, out)
