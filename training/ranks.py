@@ -45,21 +45,30 @@ def together(command: Callable[[], int], helper: Callable[[], None]) -> int:
     logging.getLogger("transformers.training_args").setLevel(logging.ERROR)  # it asks for its DDP
     for name in TOLD:  # transformers would share out whole steps: it must take itself for alone
         del os.environ[name]
+    status = 0
     try:
         if rank == LEADER:
-            status = command()
+            status = _asked(command)
             order(None)
-            return status
-        helper()
+        else:
+            helper()
     except RankLost as error:
         print(f"error: rank {rank}: {error}", file=sys.stderr, flush=True)
-        return LOST
+        status = LOST
     except BaseException:  # the others may stand in a sum that this rank will not come to
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(LOST)
     dist.destroy_process_group()
-    return 0
+    return status
+
+
+def _asked(command: Callable[[], int]) -> int:
+    """Its status; that of argparse where it was asked wrongly."""
+    try:
+        return command()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else LOST
 
 
 def count() -> int:

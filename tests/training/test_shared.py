@@ -48,10 +48,16 @@ from tests.training.test_shared import gradients
 from tests.training.tuned import tuned
 from training import ranks, shared
 
+def fails(self, work):
+    raise MemoryError("no room for the states of a step")
+
 def lead():
     dials, base, out = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     if sys.argv[4] == "gradients":
         gradients(dials, base, out)
+    elif sys.argv[4] == "fails":
+        shared.Reader.states = fails
+        tuned(dials, base, out)
     else:
         tuned(dials, base, out, partial(print, flush=True))
     return 0
@@ -156,6 +162,13 @@ def unharmed(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     _, errors = run.communicate(timeout=900)
     assert run.returncode == 0, errors.decode()
     return tuned(KILLED, base, out)
+
+
+def test_a_rank_that_fails_amid_a_step_keeps_no_other_waiting(base: Path, tmp_path: Path) -> None:
+    run = two_ranks("fails", {"max_steps": 2}, base, tmp_path / "run")
+    _, errors = run.communicate(timeout=900)
+    assert run.returncode not in (0, None)
+    assert b"MemoryError: no room for the states of a step" in errors
 
 
 def children(process: int) -> list[int]:
