@@ -110,14 +110,15 @@ def biases(recipe: Recipe) -> list[TrainerCallback]:
     """
     if recipe.report_to != "wandb":
         return []
-    os.environ.setdefault("WANDB_MODE", "offline")
     try:
-        return [WandbCallback()]
+        callback = WandbCallback()
     except RuntimeError as error:
         raise BadRecipe(
             "report_to wandb: expected wandb to be installed (pip install wandb); nothing was"
             " trained"
         ) from error
+    os.environ.setdefault("WANDB_MODE", "offline")  # read when the training begins
+    return [callback]
 
 
 def _told(logs: Mapping[str, float]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,4 @@ def test_a_tokenizer_without_types_is_not_read_by_products(tmp_path: Path) -> No
 def test_weights_and_biases_are_asked_for_by_name(base: Path, tmp_path: Path) -> None:
     with pytest.raises(BadRecipe, match="report_to wandb: expected wandb to be installed"):
         tuned({"report_to": "wandb"}, base, tmp_path / "run")
+    assert "WANDB_MODE" not in os.environ  # a refusal leaves nothing to the processes after it
