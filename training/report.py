@@ -116,7 +116,7 @@ def plot(sets: Mapping[str, Sequence[Row]], path: Path | IO[bytes]) -> None:
     # Imported here: it costs a second that only a plot is worth. Figure draws without a display.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * len(sets), 3.8), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(sets), 4.2), layout="constrained")
     panels = figure.subplots(1, len(sets), squeeze=False)[0]
     for panel, (name, rows) in zip(panels, sets.items(), strict=True):
         found = curves(rows)
@@ -129,7 +129,8 @@ def plot(sets: Mapping[str, Sequence[Row]], path: Path | IO[bytes]) -> None:
         panel.set(title=name, xlabel=TITLES["ndcg"], ylabel=TITLES["alpha_ndcg"])
         panel.locator_params(nbins=5)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False)
+    named = panels[0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside lower center", ncols=2 * len(sets), frameon=False)
     figure.savefig(path, dpi=150)
 
 
