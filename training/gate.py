@@ -5,7 +5,7 @@ Pure: checks in, a decision out, and for each check the one line that says why.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -40,7 +40,8 @@ class GateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         dict[str, float],
         Meta(
             description="measure -> what the challenger must have of it, whatever the champion "
-            "has: 0.8 of exposure_parity, or -0.1 of equal_coverage, which is minus a difference"
+            "has: 0.8 of exposure_parity, or -0.1 of equal_coverage, which is minus a difference; "
+            "where no set of queries tells of it, nothing is promoted"
         ),
     ] = msgspec.field(default_factory=dict)
     asked: Annotated[
@@ -86,8 +87,9 @@ class Check(Struct, frozen=True, kw_only=True):
     def line(self) -> str:
         """The check as a sentence for a pager or a report."""
         where = f"{self.measure} on {self.on}"
+        needed = "" if self.floor is None else f", {self.floor:g} is needed"
         if self.change is None:
-            return f"{where}: {self.note or 'nothing was measured'}"
+            return f"{where}: {self.note or 'nothing was measured'}{needed}"
         numbers = f"{_number(self.champion)} -> {_number(self.challenger)}"
         interval = (
             ""
@@ -95,9 +97,8 @@ class Check(Struct, frozen=True, kw_only=True):
             else f" ({self.change:+.4f}, 95 % between {self.low:+.4f} and {self.high:+.4f})"
         )
         allowed = "" if self.margin is None else f", may lose {self.margin:g}"
-        allowed += "" if self.floor is None else f", {self.floor:g} is needed"
         note = f"; {self.note}" if self.note else ""
-        return f"{where} {self._word}: {numbers}{interval}{allowed}{note}"
+        return f"{where} {self._word}: {numbers}{interval}{allowed}{needed}{note}"
 
     @property
     def short(self) -> bool:
@@ -160,6 +161,7 @@ def known(check: Check, telling: int, of: int, settings: GateSettings) -> Check:
 def decide(checks: Sequence[Check], settings: GateSettings) -> Decision:
     """Promote, or not: the first reason against it, or what became better."""
     failed = [check for check in checks if check.verdict == "worse"]
+    failed += _unheld(checks, settings.floors)
     better = [
         check for check in checks if check.verdict == "better" and check.measure in settings.asked
     ]
@@ -172,6 +174,16 @@ def decide(checks: Sequence[Check], settings: GateSettings) -> Decision:
     else:
         reason = "promoted: " + "; ".join(check.line for check in better)
     return Decision(promote=not failed and bool(better), reason=reason, checks=tuple(checks))
+
+
+def _unheld(checks: Sequence[Check], floors: Mapping[str, float]) -> list[Check]:
+    """What was found of each measure that has a floor and is known nowhere."""
+    missing = floors.keys() - {check.measure for check in checks if check.verdict != "unknown"}
+    found = [check for check in checks if check.measure in missing]
+    return found + [
+        Check(measure=name, on="any set of queries", floor=floors[name])
+        for name in sorted(missing - {check.measure for check in found})
+    ]
 
 
 def _number(value: float | None) -> str:

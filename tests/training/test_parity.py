@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from training.assess import side
 from training.equity import Fairness, Groups
 from training.evaluate import evaluate
 from training.fairness import Lists, Pools, pools, ways
-from training.gate import FAIR, Check, GateSettings, decide
+from training.gate import FAIR, Check, GateSettings, decide, judged
 from training.judgments import GradedQuery
 from training.parity import Two, measures, parity_checks, tallies
 from training.report import as_json, fairness
@@ -172,6 +173,19 @@ def test_few_queries_tell_nothing() -> None:
     found = checks("", "a", count=6, least_queries=7, margins={"exposure_parity": 0.0})
     assert {check.verdict for check in found.values()} == {"unknown"}
     assert "6 of 6 queries tell of it, 7 are needed" in found["exposure_parity"].line
+
+
+@pytest.mark.parametrize("measure", ["exposure_parity", "relevance"], ids=["few", "no check"])
+def test_a_floor_that_nothing_tells_of_is_not_held(measure: str) -> None:
+    """Relevance became better, and whether the challenger has what it must have is not known."""
+    asked = GateSettings(floors={measure: 0.1}, least_queries=7)
+    found = [*checks("a", "a", count=6, floors=asked.floors, least_queries=7).values()]
+    better = Check(measure="diversity", on="dev", champion=0.5, challenger=0.6, change=0.1)
+    better = judged(msgspec.structs.replace(better, low=0.05, high=0.15), asked)
+    decision = decide([*found, better], asked)
+    assert not decision.promote
+    assert re.match(rf"refused: {measure} on .*, 0\.1 is needed", decision.reason)
+    assert decide([better], GateSettings()).promote
 
 
 def test_without_two_groups_that_are_large_enough_nothing_is_known() -> None:
