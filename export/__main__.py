@@ -71,7 +71,9 @@ def _add_build(commands: Any) -> None:
         "--as-written", action="store_true", help="misspelt queries are read as they are written"
     )
     build.add_argument("--categories", type=Path, metavar="FILE", help="one category a line")
-    build.add_argument("--calibrate", type=Path, metavar="FILE.jsonl", help="graded search events")
+    build.add_argument(
+        "--calibrate", type=Path, metavar="FILE.jsonl", help="graded events, as written"
+    )
     build.add_argument("--json", action="store_true")
 
 

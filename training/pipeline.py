@@ -250,13 +250,14 @@ def taught(
 
 
 def _prepared(lesson: Lesson, recipe: Recipe, base: Model) -> tuple[Lesson, Mapping[str, Vector]]:
-    """The lesson as it is learned, and the base's vectors of its texts: queries read as they are
-    meant, lists and items that nobody showed added, older periods drawn, groups weighed."""
-    made = synthetic(lesson.learn, recipe.augment.synthetic, recipe.seed)
-    shown, kept = as_read([*lesson.learn, *made], base), as_read(lesson.kept, base)
+    """The lesson as it is learned, and the base's vectors of its texts: older periods drawn, lists
+    and items that nobody showed added, queries read as they are meant, groups weighed."""
+    drawn = replayed(lesson.learn, recipe.replay, recipe.seed)
+    made = synthetic(drawn, recipe.augment.synthetic, recipe.seed)
+    shown, kept = as_read([*drawn, *made], base), as_read(lesson.kept, base)
     vectors = teach.vectors_of([*shown, *kept], base)
     harder = with_negatives(shown, vectors, base.template, recipe.augment.hard_negatives)
-    learn = reweighed(replayed(harder, recipe.replay, recipe.seed), recipe.fairness)
+    learn = reweighed(harder, recipe.fairness)
     return replace(lesson, learn=learn, kept=kept), vectors
 
 
