@@ -34,6 +34,12 @@ REQUIRED: Final = ("config.json", "tokenizer.json", "tokenizer_config.json")
 FETCHED: Final = ("*.json", "*.safetensors", "*/config.json")
 
 
+class Read(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What FIELDS says: a word that is not understood would be read otherwise than was meant."""
+
+    item: tuple[Segment, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A model to export: where it lies and how its authors meant it to be read."""
@@ -137,10 +143,10 @@ def _template(folder: Path) -> Template:
         query_before=prompts.get("query") or "", item_before=item, item=segments(READ, " | ")
     )
     try:
-        fields = msgspec.convert(_json(folder / FIELDS), dict[str, tuple[Segment, ...]])
+        read = msgspec.convert(_json(folder / FIELDS), Read)
     except msgspec.ValidationError as error:
         raise BundleError(folder, f"{FIELDS}: {error}") from error
-    return msgspec.structs.replace(plain, item=fields.get("item") or plain.item)
+    return msgspec.structs.replace(plain, item=read.item or plain.item)
 
 
 def _json(path: Path) -> Any:

@@ -16,7 +16,7 @@ title. On chorus_icecat that is worth .05 of nDCG (README, "Before the first cli
 PAST_CHARS: Final = 160  # of all that the user acted on: the items of the list need room too
 
 
-class Segment(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Segment(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One field of an item as text: `before` + value + `after`, or nothing where it is absent."""
 
     field: str

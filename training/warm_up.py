@@ -26,7 +26,7 @@ from transformers import AutoTokenizer, get_scheduler, set_seed
 from export.draft import written_whole
 from export.models import Encoder
 from export.onnx import input_names, load_trunk, quiet
-from export.source import FIELDS, Source, read_source
+from export.source import FIELDS, Read, Source, read_source
 from export.template import segments
 from training.progress import Say
 from training.views import WarmUpSettings, steps, view
@@ -65,7 +65,7 @@ def warm_up(
     source = replace(plain, template=msgspec.structs.replace(plain.template, item=read))
     with written_whole(out) as part:
         shutil.copytree(base, part, dirs_exist_ok=True)
-        (part / FIELDS).write_bytes(msgspec.json.encode({"item": read}))
+        (part / FIELDS).write_bytes(msgspec.json.encode(Read(read)))
         if settings.steps:
             set_seed(settings.seed)
             encoder = Encoder(load_trunk(source), source.pooling)

@@ -94,10 +94,20 @@ def test_fields_that_no_item_has_are_refused(base: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
-def test_fields_that_are_not_understood_are_refused(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ('{"item": [{"field": 3}]}', "Expected `str`, got `int` - at"),
+        ('{"item": [{"field": "title", "shortest": 3}]}', "unknown field `shortest` - at"),
+        ('{"items": [{"field": "title"}]}', "unknown field `items`"),
+    ],
+)
+def test_fields_that_are_not_understood_are_refused(
+    base: Path, tmp_path: Path, written: str, why: str
+) -> None:
     warm_up(WarmUpSettings(), base, ITEMS, tmp_path / "out", silent)
-    (tmp_path / "out" / FIELDS).write_text('{"item": [{"field": 3}]}')
-    with pytest.raises(BundleError, match=r"prismrank\.json: Expected `str`, got `int` - at"):
+    (tmp_path / "out" / FIELDS).write_text(written)
+    with pytest.raises(BundleError, match=rf"prismrank\.json: .*{why}"):
         read_source(tmp_path / "out", "base")
 
 
