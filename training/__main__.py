@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Under torchrun at rank 0, which the other ranks help to learn.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if os.environ.get("WORLD_SIZE", "1") != "1":
         ranks, shared = (
             importlib.import_module(f"training.{name}") for name in ("ranks", "shared")
         )

@@ -37,9 +37,16 @@ class RankLost(PrismrankError, ConnectionError):
 def together(command: Callable[[], int], helper: Callable[[], None]) -> int:
     """Run `command` at rank 0 and `helper` at all others, until the command ends; the status.
 
-    Each rank has the GPU of its local number, where there are any.
+    Each rank has the GPU of its local number, where there are any. Where the environment does not
+    say which rank this is, nothing is begun.
     """
-    rank, count, local, _ = (int(os.environ[name]) for name in TOLD)
+    told = {name: os.environ.get(name, "nothing") for name in TOLD}
+    if not all(value.isdecimal() for value in told.values()):
+        got = ", ".join(f"{name} {value}" for name, value in told.items())
+        expected = "several ranks: expected the numbers that torchrun gives to each"
+        print(f"error: {expected}, got {got}; nothing was begun", file=sys.stderr)
+        return LOST
+    rank, count, local, _ = map(int, told.values())
     backend = _backend(local)
     dist.init_process_group(backend, rank=rank, world_size=count, timeout=WAITING)
     logging.getLogger("transformers.training_args").setLevel(logging.ERROR)  # it asks for its DDP

@@ -18,9 +18,10 @@ from tests.training import tiny
 from tests.training.conftest import Made, begin
 from training import pipeline
 from training.__main__ import main
+from training.augment import Augment
 from training.config import Config
 from training.debias import DebiasSettings
-from training.recipe import CHAMPION, Augment, Recipe, Replay, Teacher
+from training.recipe import CHAMPION, Recipe, Replay, Teacher
 from training.rounds import OUTCOME, BadRound, Outcome
 from training.service import begins_with, begun, pin
 from training.uses import HAS, LACKS, PAIRS

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +92,29 @@ def gradients(dials: dict[str, Any], base: Path, out: Path) -> dict[str, torch.T
     return found
 
 
-def two_ranks(what: str, dials: dict[str, Any], base: Path, out: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def two_ranks(
+    what: str, dials: dict[str, Any], base: Path, out: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Two ranks at work, which end with the test that began them."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--standalone", "--no-python", sys.executable, "-c", RANK]
     command += [json.dumps(dials), str(base), str(out), what]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    ) as run:
+        try:
+            yield run
+        finally:
+            run.terminate()  # torchrun ends its ranks; one that has ended does not mind
+
+
+def ended(what: str, dials: dict[str, Any], base: Path, out: Path) -> tuple[int, bytes, bytes]:
+    """The status of two ranks, and what they said and complained of."""
+    with two_ranks(what, dials, base, out) as run:
+        said, errors = run.communicate(timeout=300)
+        return run.returncode, said, errors
 
 
 def weights(trained: Trained) -> dict[str, torch.Tensor]:
@@ -134,18 +151,16 @@ def test_two_ranks_have_the_gradients_of_one(
 ) -> None:
     dials = {**dials, **STILL}
     whole = gradients(dials, base, tmp_path / "whole")
-    run = two_ranks("gradients", dials, base, tmp_path / "shared")
-    _, errors = run.communicate(timeout=900)
-    assert run.returncode == 0, errors.decode()
+    status, _, errors = ended("gradients", dials, base, tmp_path / "shared")
+    assert status == 0, errors.decode()
     assert_near(torch.load(tmp_path / "shared" / "gradients.pt"), whole)
 
 
 def test_two_ranks_come_to_the_weights_of_one(base: Path, tmp_path: Path) -> None:
     dials = {**STILL, "optimiser": "sgd", "learning_rate": 1e-2, "accumulate": 2}
     whole = tuned({**dials, "accumulate": 1}, base, tmp_path / "whole")
-    run = two_ranks("run", dials, base, tmp_path / "shared")
-    said, errors = run.communicate(timeout=900)
-    assert run.returncode == 0, errors.decode()
+    status, said, errors = ended("run", dials, base, tmp_path / "shared")
+    assert status == 0, errors.decode()
     assert said.count(b"reading 50 lists") == 1  # rank 0 alone reads them
     # A finished run is told from its folder, and not run again.
     assert_near(weights(tuned(dials, base, tmp_path / "shared")), weights(whole))
@@ -158,16 +173,14 @@ KILLED: dict[str, Any] = {"accumulate": 2, "max_steps": 40}
 def unharmed(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """What two ranks come to that nobody kills."""
     out = tmp_path_factory.mktemp("unharmed") / "run"
-    run = two_ranks("run", KILLED, base, out)
-    _, errors = run.communicate(timeout=900)
-    assert run.returncode == 0, errors.decode()
+    status, _, errors = ended("run", KILLED, base, out)
+    assert status == 0, errors.decode()
     return tuned(KILLED, base, out)
 
 
 def test_a_rank_that_fails_amid_a_step_keeps_no_other_waiting(base: Path, tmp_path: Path) -> None:
-    run = two_ranks("fails", {"max_steps": 2}, base, tmp_path / "run")
-    _, errors = run.communicate(timeout=900)
-    assert run.returncode not in (0, None)
+    status, _, errors = ended("fails", {"max_steps": 2}, base, tmp_path / "run")
+    assert status != 0
     assert b"MemoryError: no room for the states of a step" in errors
 
 
@@ -181,19 +194,18 @@ def test_a_kill_of_either_rank_ends_both_and_the_run_goes_on(
     base: Path, tmp_path: Path, unharmed: Trained, killed: int
 ) -> None:
     out = tmp_path / "run"
-    run = two_ranks("run", KILLED, base, out)
-    assert run.stdout is not None
-    while not any(out.glob("checkpoint-*")):
-        assert run.stdout.readline(), run.communicate()[1].decode()
-    ranks = children(run.pid)
-    os.kill(ranks[killed], signal.SIGKILL)
-    _, errors = run.communicate(timeout=900)
-    assert run.returncode not in (0, None)
+    with two_ranks("run", KILLED, base, out) as run:
+        assert run.stdout is not None
+        while not any(out.glob("checkpoint-*")):
+            assert run.stdout.readline(), run.communicate()[1].decode()
+        ranks = children(run.pid)
+        os.kill(ranks[killed], signal.SIGKILL)
+        _, errors = run.communicate(timeout=300)
+        assert run.returncode not in (0, None)
     assert b"SIGKILL" in errors or b"another rank is gone" in errors
     assert not any(Path(f"/proc/{each}").exists() for each in ranks)
-    again = two_ranks("run", KILLED, base, out)
-    said, errors = again.communicate(timeout=900)
-    assert again.returncode == 0, errors.decode()
+    status, said, errors = ended("run", KILLED, base, out)
+    assert status == 0, errors.decode()
     assert b"going on from checkpoint-" in said
     resumed = tuned(KILLED, base, out)
     assert resumed.losses == unharmed.losses
@@ -204,3 +216,15 @@ def test_a_kill_of_either_rank_ends_both_and_the_run_goes_on(
 def test_an_attack_cannot_be_shared_out() -> None:
     with pytest.raises(ValueError, match=r"accumulate 2: expected 1 with attack.kind fgm"):
         Recipe(accumulate=2, attack=Attack(kind="fgm"))
+
+
+@pytest.mark.parametrize("rank", [None, "first"])
+def test_a_rank_that_nobody_numbered_begins_nothing(rank: str | None) -> None:
+    command = [sys.executable, "-m", "training", "run", "round.toml"]
+    environment = {**os.environ, "WORLD_SIZE": "2", **({"RANK": rank} if rank else {})}
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=300)
+    assert found.returncode == 2
+    assert found.stdout == b""
+    assert (
+        f"got RANK {rank or 'nothing'}, WORLD_SIZE 2, LOCAL_RANK nothing" in found.stderr.decode()
+    )
