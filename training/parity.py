@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 
-from training.bootstrap import block_sums, percentiles, resampled
+from training.bootstrap import BLOCKS, percentiles, resampled
 from training.fairness import Lists, Pools
 from training.gate import FAIR, Check, GateSettings, known
 from worker.ranking.metrics import exposure
-from worker.ranking.model import Doubles
+from worker.ranking.model import Doubles, Integers
 
 TELLS: Final = {
     "exposure_parity": "the smallest mean exposure of a group over the largest",
@@ -50,12 +50,11 @@ def parity_checks(
             yield known(Check(measure=name, on=on, note=few), 0, count, settings)
         return
     sums = [tallies(pools, lists, two.k) for lists in (two.old, two.new)]
-    telling = {name: int(np.count_nonzero(_of(sums[0], name).sum(axis=1))) for name in SUMS}
     old, new = (measures(each.sum(axis=0, keepdims=True))[0] for each in sums)
-    drawn = [measures(resampled(block_sums(each, np.arange(count)), two.seed)) for each in sums]
+    drawn = [measures(resampled(each, two.seed)) for each in sums]
     low, high = percentiles(drawn[1] - drawn[0])
     for name, *numbers in zip(FAIR, old, new, new - old, low, high, strict=True):
-        told = telling["relevant" if name == "equal_opportunity" else "count"]
+        told = _telling(pools, pools.relevant if name == "equal_opportunity" else pools.groups)
         yield known(_check(name, on, numbers, f"{TELLS[name]}{beside}"), told, count, settings)
 
 
@@ -78,19 +77,30 @@ def _check(name: str, on: str, numbers: Sequence[float], note: str) -> Check:
 
 
 def tallies(pools: Pools, lists: Lists, k: int) -> Doubles:
-    """[queries, 5 * groups] the sums of a query's candidates, one of SUMS after another."""
+    """[blocks, 5 * groups] the sums over the candidates of a block of queries, query i falling into
+    block i mod BLOCKS; one of SUMS after another."""
     names = sorted(set(pools.groups) - {None}, key=str)
     number = {name: place for place, name in enumerate(names)}
-    query = np.repeat(np.arange(len(pools.items)), [len(items) for items in pools.items])
+    block = _queries(pools) % BLOCKS
     seen = np.array([exposure(place, k) for place in pools.places(lists)])
     shown, each = (seen > 0).astype(float), np.ones(len(seen))
-    table = np.zeros((len(SUMS), len(pools.items), len(names)))
+    table = np.zeros((len(SUMS), min(BLOCKS, len(pools.items)), len(names)))
     for part, values in enumerate((each, shown, seen, each, shown)):
         groups = pools.groups if part < SUMS.index("relevant") else pools.relevant
         rows = [row for row, group in enumerate(groups) if group is not None]
         columns = np.array([number[groups[row]] for row in rows], dtype=np.intp)
-        np.add.at(table[part], (query[rows], columns), values[rows])
+        np.add.at(table[part], (block[rows], columns), values[rows])
     return np.concatenate(list(table), axis=1)
+
+
+def _queries(pools: Pools) -> Integers:
+    """[candidates] the query that each stands under."""
+    return np.repeat(np.arange(len(pools.items)), [len(items) for items in pools.items])
+
+
+def _telling(pools: Pools, groups: Sequence[object]) -> int:
+    """How many queries have a candidate of a group."""
+    return len(np.unique(_queries(pools)[[group is not None for group in groups]]))
 
 
 def measures(totals: Doubles) -> Doubles:
