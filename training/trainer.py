@@ -195,7 +195,7 @@ class RankingTrainer(Trainer):  # type: ignore[misc]  # transformers ships no ty
 
 def arguments(recipe: Recipe, folder: Path, judged: bool) -> TrainingArguments:
     """What of a recipe the Trainer itself needs to know."""
-    return TrainingArguments(
+    found = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
         per_device_train_batch_size=1,
@@ -215,6 +215,10 @@ def arguments(recipe: Recipe, folder: Path, judged: bool) -> TrainingArguments:
         disable_tqdm=True,
         report_to="none",
     )
+    # One process has one GPU: of several the Trainer would make replicas (DataParallel), and deal a
+    # step's lists out to them by twos. torchrun is for those.
+    found._n_gpu = min(found.n_gpu, 1)
+    return found
 
 
 @torch.inference_mode()
