@@ -105,8 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def learned(
     name: str, dials: Mapping[str, Any], seed: int, options: argparse.Namespace
 ) -> tuple[Model, float]:
-    """The model of SAME and these dials, as a worker would serve it, and the seconds of training;
-    one of UNTRAINED is the base as it is. What was trained before is found in `options.work`."""
+    """The model of SAME and these dials, as a worker would serve it, and the CPU seconds of learning
+    and exporting it, which other work on the machine changes little; of a training that goes on,
+    those of its last part. One of UNTRAINED is the base as it is."""
     titles = TITLES in name
     read = {
         "base": str(titles_alone(options) if titles else options.base),
@@ -121,8 +122,9 @@ def learned(
         return model, 0.0
     one = Round(options.work / "cells" / f"{name.replace(' ', '-')}-{seed}")
     lesson = pipeline.Lesson(learn, kept, {}, {"lists": len(learn), "kept": len(kept)})
+    began = time.process_time()
     taught = Bundled(pipeline.taught(config, one, lesson, model, None, say))
-    return taught, pipeline.trained_result(one).seconds
+    return taught, time.process_time() - began
 
 
 def _cell(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
