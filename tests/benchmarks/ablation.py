@@ -105,9 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def learned(
     name: str, dials: Mapping[str, Any], seed: int, options: argparse.Namespace
 ) -> tuple[Model, float]:
-    """The model of SAME and these dials, as a worker would serve it, and the CPU seconds of learning
-    and exporting it, which other work on the machine changes little; of a training that goes on,
-    those of its last part. One of UNTRAINED is the base as it is."""
+    """The model of SAME and these dials, as a worker would serve it, and the CPU seconds that it
+    took to learn and export it, which other work on the machine changes little; of a training that
+    goes on, those of its last part. One of UNTRAINED is the base as it is."""
     titles = TITLES in name
     read = {
         "base": str(titles_alone(options) if titles else options.base),
