@@ -70,9 +70,10 @@ CONTINUED: Final[Mapping[str, Mapping[str, Any]]] = {
     "replay, half of the way": {**REPLAY, "interpolate": 0.5},
     "replay, champion teaches": {**REPLAY, "teacher": {"folder": CHAMPION, "weight": 0.2}},
     "newest alone, half of the way": {**NEWEST, "interpolate": 0.5},
+    "naive, twice as long": {**NEWEST, "epochs": 4},
 }
 """What each adds to SAME from the second period on; the first is the same for all."""
-LONGER: Final = "at once, twice as long"  # a replay makes nearly twice the steps of AT_ONCE
+LONGER: Final = "at once, twice as long"  # a replay makes nearly twice the steps of others
 WHOLE: Final[Mapping[str, Mapping[str, Any]]] = {AT_ONCE: {}, LONGER: {"epochs": 4}}
 
 
