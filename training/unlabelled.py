@@ -13,8 +13,8 @@ ideas and prospects in biomathematics"). Unlike Kendall's tau it names the candi
 order, so nothing enters that they disagree on, not even with a list that they mostly agree on. As
 FixMatch (Sohn et al. 2020) does, a list below the threshold is left out. Chance alone puts about
 2 sqrt(n) of n in one order, and most of a short list. A grade is P(relevant) as what serves has it,
-on the scale of the grades that it was calibrated on: soft, as "Self-training with noisy student
-improves ImageNet classification" (Xie et al. 2020, section 4.1) found better far from the labels.
+on the scale of the grades that it was calibrated on: soft, which Xie et al. 2020, "Self-training
+with noisy student improves ImageNet classification", found better far from what was labelled.
 """
 
 from __future__ import annotations

@@ -74,7 +74,10 @@ def silent(_line: str) -> None:
 
 
 def searches(count: int) -> list[JoinedSearch]:
-    return [joined(random_search(seed, 6, user_query=f"red hat {seed}")) for seed in range(count)]
+    return [
+        joined(random_search(seed, 6, query_id=f"q{seed}", user_query=f"red hat {seed}"))
+        for seed in range(count)
+    ]
 
 
 def two(noise: float) -> Callable[[], Sequence[Score]]:
@@ -253,6 +256,31 @@ def test_another_teacher_is_asked_wherever_one_is_named(
     assert not any(np.allclose(a, b) for a, b in zip(says, serves, strict=True))
     with pytest.raises(BadRecipe, match=r"teacher\.folder '/nowhere': expected a folder"):
         second_teacher(config_of(tiny_base, "/nowhere"), champion, champion)
+
+
+def test_what_serves_and_the_base_are_held_against_each_other(
+    champion: Model, tiny_base: Path, tmp_path: Path
+) -> None:
+    recipe, base, said = Recipe(unlabelled=ALL), PairOverlap(), list[str]()
+    config = tiny.config(tmp_path, tiny_base, recipe=recipe)
+    lesson = pipeline.Lesson(labelled_lists(12), labelled_lists(3), {}, {"lists": 12.0})
+    more = pipeline.enlarged(
+        config, Round(tmp_path), lesson, searches(30), (base, champion), said.append
+    )
+    learned, refused = len(more.agreed), 30 - len(more.agreed)
+    assert learned > 0 < refused
+    assert said[-1].startswith(f"{learned} of 30 unlabelled lists learned from, {refused} refused")
+    assert more.counts["lists"] == 12.0
+    assert (more.learn, more.kept, more.sets) == (lesson.learn, lesson.kept, lesson.sets)
+    whole = {each.event.query_id: each for each in searches(30)}
+    for one in more.agreed:
+        search = whole[one.search.event.query_id]
+        rows = [search.entries.index(entry) for entry in one.search.entries]
+        assert one_order(
+            np.stack([as_served(each, [search])[0] for each in (champion, base)]), rows
+        )
+    off = tiny.config(tmp_path, tiny_base)
+    assert pipeline.enlarged(off, Round(tmp_path), lesson, [], (base, champion), silent) is lesson
 
 
 def test_where_nothing_serves_and_nobody_else_is_named_no_list_is_learned_from(
