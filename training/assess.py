@@ -45,6 +45,11 @@ class Bench:
     champion: Side
     config: Config
 
+    @property
+    def models(self) -> tuple[Model, Model]:
+        """The base's, and what serves."""
+        return self.base.model, self.champion.model
+
 
 def side(session: Session) -> Side:
     """A session as the worker would run it."""

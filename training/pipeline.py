@@ -44,7 +44,9 @@ from training.rounds import Outcome, Pinned, Round
 from training.service import begins_with, begun, in_service, pin, promote_once, zero_shot
 from training.synthetic import synthetic
 from training.teach import Say
+from training.unlabelled import agreed, without_behaviour
 from training.uses import uses
+from worker.ranking.join import JoinedSearch
 from worker.ranking.model import Model, Vector
 
 
@@ -57,6 +59,7 @@ class Lesson:
     sets: Mapping[str, Sequence[GradedQuery]]  # for the judges alone
     counts: Mapping[str, float]
     examination: Examination | None = None
+    agreed: Sequence[LabelledList] = ()  # learned from beside the others, and nothing else
 
 
 def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
@@ -84,6 +87,7 @@ def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
 
     base = side(zero_shot(config, say))
     bench = Bench(base, in_service(config, pinned.champion, base), config)
+    lesson = enlarged(config, one, lesson, without_behaviour(learn, past), bench.models, say)
     clicks = clicks_checks(past, recent, examination, items, config)
     sealed = learned(config, one, lesson, bench, pinned.champion, say, clicks)
     decision = msgspec.json.decode((sealed / DECISION).read_bytes(), type=Decision)
@@ -119,6 +123,22 @@ def _judged_on(
     return {name: worth_measuring(queries) for name, queries in sets.items()}
 
 
+def enlarged(
+    config: Config,
+    one: Round,
+    lesson: Lesson,
+    unlabelled: Sequence[JoinedSearch],
+    models: tuple[Model, Model],
+    say: Say,
+) -> Lesson:
+    """The lesson with what two teachers agree on of unlabelled lists; as it is where the recipe
+    asks for none of them. `models` are the base's and what serves."""
+    if not config.recipe.unlabelled.share:
+        return lesson
+    lists, counts = agreed(unlabelled, lesson.learn, config, models, one, say)
+    return replace(lesson, agreed=lists, counts={**lesson.counts, **counts})
+
+
 def run_judgments(
     config: Config,
     queries: Sequence[GradedQuery],
@@ -151,7 +171,7 @@ def run_judgments(
 
 def lesson_of(config: Config, queries: Sequence[GradedQuery]) -> Lesson:
     """Human labels as `run_judgments` shares them out. Raises BadConfig where the recipe asks for a
-    champion: labels alone have none."""
+    champion or for unlabelled lists: labels alone have neither."""
     recipe = config.recipe
     for name, asked in {"start": recipe.start, "teacher.folder": recipe.teacher.folder}.items():
         if asked == CHAMPION:
@@ -159,6 +179,11 @@ def lesson_of(config: Config, queries: Sequence[GradedQuery]) -> Lesson:
                 f'recipe.{name} "{CHAMPION}": expected another from human labels, beside which'
                 " nothing serves; nothing was trained"
             )
+    if recipe.unlabelled.share:
+        raise BadConfig(
+            f"recipe.unlabelled.share {recipe.unlabelled.share:g}: expected 0 from human labels,"
+            " where no list is without a grade; nothing was trained"
+        )
     lists = labelled(queries)
     rest, judged = split_by_query(lists, config.judge.kept, "judged ")
     learn, kept = split_by_query(rest, config.judge.kept)
@@ -179,8 +204,8 @@ def learned(
     """The sealed bundle of a lesson: teach, judge, decide, seal."""
 
     def seal(folder: Path) -> None:
-        models = (bench.base.model, bench.champion.model)
-        challenger = taught(config, one, lesson, models[0], parent, say, models[1], load)
+        base, champion = bench.models
+        challenger = taught(config, one, lesson, base, parent, say, champion, load)
         assessment = assess(challenger, bench, lesson.sets, say, extra)
         decision = decide(assessment.checks, config.gate)
         say(decision.reason)
@@ -220,7 +245,7 @@ def taught(
         lambda folder: fine_tune(
             recipe,
             model.base_folder,
-            lesson.learn,
+            [*lesson.learn, *lesson.agreed],
             lesson.kept,
             vectors,
             categories,
@@ -255,7 +280,7 @@ def _prepared(lesson: Lesson, recipe: Recipe, base: Model) -> tuple[Lesson, Mapp
     drawn = replayed(lesson.learn, recipe.replay, recipe.seed)
     made = synthetic(drawn, recipe.augment.synthetic, recipe.seed)
     shown, kept = as_read([*drawn, *made], base), as_read(lesson.kept, base)
-    vectors = teach.vectors_of([*shown, *kept], base)
+    vectors = teach.vectors_of([*shown, *kept, *lesson.agreed], base)
     harder = with_negatives(shown, vectors, base.template, recipe.augment.hard_negatives)
     learn = reweighed(harder, recipe.fairness)
     return replace(lesson, learn=learn, kept=kept), vectors

@@ -52,6 +52,32 @@ class Replay(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 7.0
 
 
+class Unlabelled(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is learned from lists on which nobody acted, where two teachers agree on their order."""
+
+    share: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="lists on which nobody acted that two teachers are asked about, for each "
+            "that is learned from; 0: none",
+        ),
+    ] = 0.0
+    agreement: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="share of a list's candidates that both have to put in one order; less, "
+            "and nothing of it is learned",
+        ),
+    ] = 0.8
+    weight: Annotated[
+        float,
+        Meta(gt=0, lt=1, description="of what they agree on, in mean weights of a real grade"),
+    ] = 0.3
+
+
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The dials of one fine-tuning. Raises ValueError where two of them contradict each other."""
 
@@ -65,6 +91,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     depth: Annotated[int, Meta(ge=1, description="how many places lambda's nDCG looks at")] = 10
     teacher: Teacher = Teacher()
     replay: Replay = Replay()
+    unlabelled: Unlabelled = Unlabelled()
     start: Annotated[
         Literal["base", "champion"],
         Meta(

@@ -73,7 +73,7 @@ def find_teacher(
     if recipe.teacher.folder == CHAMPION:
         if champion is None:
             raise BadRecipe(f'teacher.folder "{CHAMPION}": nothing serves here; name a folder')
-        return Teacher(champion.digest or "", lambda: partial(_as_served, champion))
+        return Teacher(champion.digest or "", lambda: partial(as_served, champion))
     if (folder / bundle.MANIFEST).is_file():
         return Teacher(bundle.digest(folder), partial(_bundle, folder, recipe.threads or 1))
     if any((folder / name).is_file() for name in (NOTES, ADAPTER)):
@@ -106,18 +106,21 @@ def taught(teacher: Teacher, sheets: Sequence[Sheet], kept: Path, say: Say) -> l
 
 def _asked(teacher: Teacher, sheets: Sequence[Sheet], say: Say) -> Iterator[Doubles]:
     say(f"the teacher scores {sum(len(one.pairs) for one in sheets)} pairs, once")
-    score = teacher.ready()
-    searches = [sheet.labelled.search for sheet in sheets]
+    yield from scored(teacher.ready(), [sheet.labelled.search for sheet in sheets])
+
+
+def scored(score: Score, searches: Sequence[JoinedSearch]) -> Iterator[Doubles]:
+    """What is said of each search, some at a time, with a progress bar."""
     starts = range(0, len(searches), LISTS)
     for start in tqdm(starts, desc="teacher", disable=not sys.stderr.isatty()):
         yield from score(searches[start : start + LISTS])
 
 
 def _bundle(folder: Path, threads: int) -> Score:
-    return partial(_as_served, Bundled(open_session(folder, threads=threads)))
+    return partial(as_served, Bundled(open_session(folder, threads=threads)))
 
 
-def _as_served(model: Model, searches: Sequence[JoinedSearch]) -> list[Doubles]:
+def as_served(model: Model, searches: Sequence[JoinedSearch]) -> list[Doubles]:
     """The logits that a worker would order by: both stages, blended and calibrated."""
     searches = [spelled(replace(_whole(search), asked=None), model) for search in searches]
     readings = read(needed(searches, model), model)

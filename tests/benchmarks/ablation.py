@@ -81,9 +81,11 @@ INGREDIENTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "hard negatives": {"augment": {"hard_negatives": 4}},
     "average": {"average": 0.98},
     "half of the way": {"interpolate": 0.5},
+    "unlabelled": {"unlabelled": {"share": 1.0}},
     "base teaches": {"teacher": {"folder": "champion", "weight": 0.2}},
 }
-"""What each adds to SAME. The champion is the zero-shot base: nothing else serves here."""
+"""What each adds to SAME. The champion is the zero-shot base: nothing else serves here, but beside
+unlabelled lists, the train parts' others without their grades: there what is plain does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,12 +118,19 @@ def learned(
     }
     config = configured(options, {**SAME, **dials, "seed": seed}, model=read)
     model: Model = side(zero_shot(config, say)).model
-    learn, kept = split_by_query(sample(train_lists(options.data), PAIRS / (1.0 - KEPT)), KEPT)
+    lists = train_lists(options.data)
+    chosen = sample(lists, PAIRS / (1.0 - KEPT))
+    learn, kept = split_by_query(chosen, KEPT)
     remember(model, lambda: [*learn, *kept], options.work / f"vectors{'-titles' * titles}.npz")
     if name in UNTRAINED:
         return model, 0.0
     one = Round(options.work / "cells" / f"{name.replace(' ', '-')}-{seed}")
     lesson = pipeline.Lesson(learn, kept, {}, {"lists": len(learn), "kept": len(kept)})
+    if "unlabelled" in dials:
+        serves, _ = learned(PLAIN, {}, seed, options)
+        asked = {id(each) for each in chosen}
+        withheld = [each.search for each in lists if id(each) not in asked]
+        lesson = pipeline.enlarged(config, one, lesson, withheld, (model, serves), say)
     began = time.process_time()
     taught = Bundled(pipeline.taught(config, one, lesson, model, None, say))
     return taught, time.process_time() - began
