@@ -15,7 +15,6 @@ nor one whose every weight was rounded. Whoever judges and calibrates it reads i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,7 +25,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from export.models import PairModel
 from export.onnx import load_trunk
 from export.source import Source
-from training.adapters import inject
+from training.adapters import inject, quiet_bits
 from training.recipe import Recipe
 from training.tuning import BadRecipe
 
@@ -40,7 +39,7 @@ def load_quantised(source: Source, recipe: Recipe) -> PreTrainedModel:
     Raises BadRecipe where bitsandbytes is missing or cannot serve the device, BundleError where the
     base cannot be loaded.
     """
-    bits, device = recipe.base_bits, "cuda" if torch.cuda.is_available() else "cpu"
+    bits = recipe.base_bits
     try:
         config = BitsAndBytesConfig(
             load_in_8bit=bits == 8,
@@ -50,7 +49,7 @@ def load_quantised(source: Source, recipe: Recipe) -> PreTrainedModel:
             bnb_4bit_compute_dtype=getattr(torch, recipe.precision),
         )
         quiet_bits()
-        trunk = load_trunk(source, quantization_config=config, device_map={"": device})
+        trunk = load_trunk(source, quantization_config=config)
     except ImportError as error:
         raise BadRecipe(
             f"base_bits {bits}: expected bitsandbytes to be installed (pip install"
@@ -61,7 +60,7 @@ def load_quantised(source: Source, recipe: Recipe) -> PreTrainedModel:
             f"base_bits {bits}: expected a device that bitsandbytes can serve"
             f" ({str(error).strip().splitlines()[0]}); nothing was trained"
         ) from error
-    if bits == 4 and device == "cpu":
+    if bits == 4 and trunk.device.type == "cpu":
         _check_reads_blocks(trunk)
     words = trunk.get_input_embeddings().to(torch.bfloat16)
     words.register_forward_hook(_widened)
@@ -69,11 +68,6 @@ def load_quantised(source: Source, recipe: Recipe) -> PreTrainedModel:
     trunk.register_state_dict_post_hook(_without_still)
     trunk.register_load_state_dict_post_hook(_still_is_there)
     return trunk
-
-
-def quiet_bits() -> None:
-    """bitsandbytes says of each 8-bit product that it rounds its inputs: not here."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def restore(

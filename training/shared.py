@@ -20,8 +20,8 @@ from torch import Tensor
 
 from export.models import PairModel
 from training import ranks
+from training.adapters import quiet_bits
 from training.products import Products
-from training.quantised import quiet_bits
 from training.recipe import Recipe
 from training.tuning import BadRecipe
 from training.widths import read_by_width
