@@ -42,7 +42,7 @@ def insert(model: torch.nn.Module, place: str, width: int) -> None:
     layer = model.get_submodule(place)
     if not isinstance(layer, torch.nn.Linear):
         raise ValueError(f"{place}: expected a linear layer to stand behind, not {layer}")
-    adapter = Bottleneck(layer.out_features, width).to(layer.weight)
+    adapter = Bottleneck(layer.out_features, width).to(layer.weight.device)
     model.set_submodule(
         place, torch.nn.Sequential(OrderedDict([("layer", layer), (NAME, adapter)]))
     )

@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -33,12 +33,19 @@ from export.tokenizer import PairTokens
 OPSET: Final = 20
 
 
-def load_trunk(source: Source) -> PreTrainedModel:
-    """The base model in float32, ready to be exported; BundleError where it cannot be loaded."""
+def load_trunk(source: Source, **how: Any) -> PreTrainedModel:
+    """The base model in float32, ready to be exported; BundleError where it cannot be loaded.
+
+    `how` are more of transformers' own arguments for loading it.
+    """
     with quiet():
         try:
             model = AutoModel.from_pretrained(
-                source.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+                source.folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                **how,
             )
         except (OSError, ValueError, KeyError) as error:
             first = str(error).strip().splitlines()[0]

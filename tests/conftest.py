@@ -43,6 +43,7 @@ SLOW = (
     "tests/training/test_pipeline.py",
     "tests/training/test_shared.py",
     "tests/training/test_tenants.py",
+    "tests/training/test_quantised.py",
     "tests/end_to_end/test_worker.py",
     "tests/training/test_search.py",
     "tests/end_to_end/test_limited.py",

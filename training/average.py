@@ -25,6 +25,8 @@ def moving_average(model: torch.nn.Module, decay: float) -> AveragedModel:
     """
 
     def follow(mean: Tensor, newest: Tensor, before: Tensor | int) -> Tensor:
+        if not newest.is_floating_point():  # of few bits: it keeps still
+            return newest
         share = (1.0 - decay) / (1.0 - decay ** (int(before) + 1))
         return torch.lerp(mean, newest, share)
 

@@ -14,7 +14,8 @@ from export.onnx import input_names, load_trunk
 from export.source import Source
 from export.tokenizer import PairTokenizer
 from export.trained import Trained, read_trained
-from training.recipe import Recipe
+from training.quantised import load_quantised
+from training.recipe import FULL_BITS, Recipe
 from training.tuning import BadRecipe
 
 Load: TypeAlias = Callable[[Source], PreTrainedModel]
@@ -35,6 +36,7 @@ def first_model(
     the cosine alone, under any ridge.
     """
     if start is not None:
+        assert recipe.base_bits == FULL_BITS, "a recipe of few bits begins with the base: a bug"
         pair_model = read_trained(start, source).pair_model
         if recipe.pooling not in ("auto", pair_model.pooling):
             raise BadRecipe(
@@ -42,7 +44,8 @@ def first_model(
                 " that it begins with are pooled"
             )
     else:
-        trunk = load(source)
+        few = recipe.base_bits < FULL_BITS
+        trunk = load_quantised(source, recipe) if few else load(source)
         pair_model = PairModel(trunk, _pooling(recipe, source, trunk))
         torch.nn.init.zeros_(pair_model.head.weight)
         torch.nn.init.zeros_(pair_model.head.bias)

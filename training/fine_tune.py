@@ -7,9 +7,10 @@ the same arguments, a run goes on from its last checkpoint and ends with the sam
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ import msgspec
 import torch
 from msgspec import Struct
 from safetensors.torch import load_file
-from transformers import set_seed
+from transformers import PreTrainedModel, set_seed
 
 from export.bundle import Template
 from export.onnx import input_names, load_trunk
@@ -43,7 +44,8 @@ from training.dataset import LabelledList
 from training.model import RankingModel
 from training.offset import begin_as_cosine, cosine_says
 from training.progress import Curves, Progress, Say, biases
-from training.recipe import Recipe
+from training.quantised import restore
+from training.recipe import FULL_BITS, Recipe
 from training.sheets import Sheet, Words, digest, grouped, tokenised
 from training.teachers import find_teacher, taught
 from training.trainer import RankingTrainer, TrainingFailed, judged
@@ -138,7 +140,8 @@ def fine_tune(
             return msgspec.json.decode((out / RESULT).read_bytes(), type=Trained)
         if teacher is not None:
             learnt = taught(teacher, learnt, out / TAUGHT, say)
-        return _trained(run, exportable, learnt, watched, words, out, say, fresh=start is None)
+        whole = partial(load, source)
+        return _trained(run, exportable, learnt, watched, words, out, say, whole, start is None)
 
 
 def _trained(
@@ -149,6 +152,7 @@ def _trained(
     words: Words,
     out: Path,
     say: Say,
+    whole: Callable[[], PreTrainedModel],
     fresh: bool,
 ) -> Trained:
     recipe, trunk = run.recipe, exportable.pair_model.trunk
@@ -181,6 +185,8 @@ def _trained(
         callbacks=[*heeding, Progress(say), Curves(out / "tensorboard"), *biases(recipe)],
     )
     entries = _run(trainer, last[0] if last else None, out, say)
+    if recipe.base_bits < FULL_BITS:
+        restore(exportable.pair_model, recipe, len(steps), whole)
     return _written(run, exportable, model, entries, out)
 
 

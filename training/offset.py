@@ -63,8 +63,10 @@ def begin_as_cosine(pair_model: PairModel, steps: Steps) -> None:
 
 def _own_cosine(pair_model: PairModel, batch: Batch) -> Tensor:
     """[p]: of each place that is no padding, times the root of d."""
-    pooled = pair_model.pooled(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-    return pooled.sum(1)[batch.rows[batch.rows >= 0]]
+    device = next(pair_model.trunk.parameters()).device  # a quantised one is where it was loaded
+    tokens = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
+    pooled = pair_model.pooled(*(None if each is None else each.to(device) for each in tokens))  # type: ignore[arg-type]  # only types may be none
+    return pooled.sum(1).cpu()[batch.rows[batch.rows >= 0]]
 
 
 def _fitted(inputs: Tensor, grades: Tensor, weights: Tensor) -> tuple[float, float]:

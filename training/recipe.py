@@ -17,6 +17,8 @@ Tuning: TypeAlias = Literal[
 ]
 Distillation: TypeAlias = Literal["margin_mse", "kl"]
 CHAMPION: Final = "champion"  # the teacher's folder, where it is what serves
+WHOLE: Final = ("full", "frozen")  # tunings that write to the base's own weights
+FULL_BITS: Final = 32  # of a weight: as float32
 
 
 class Teacher(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,6 +135,13 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "layers of adapters"
         ),
     ] = "full"
+    base_bits: Annotated[
+        Literal[32, 8, 4],
+        Meta(
+            description="in which the weights of the base are held while it is read: 8 by LLM.int8,"
+            " 4 by NF4, as QLoRA does; for tunings that leave the base alone, with the extra `bits`"
+        ),
+    ] = 32
     freeze_embeddings: Annotated[
         bool, Meta(description="the word vectors keep still, whatever else learns")
     ] = True
@@ -275,6 +284,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"interpolate {self.interpolate}: expected 1 with tuning adapters, for the weights"
                 " that it began with have none"
             )
+        if self.base_bits < FULL_BITS:
+            self._fits_few_bits()
         if self.average and self.tuning == "adalora":
             raise ValueError(
                 f"average {self.average}: expected 0 with tuning adalora, for a mean holds what"
@@ -285,3 +296,21 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"checkpoint_steps {self.checkpoint_steps}: expected a multiple of log_steps "
                 f"{self.log_steps}, so that a resumed run logs the same means"
             )
+
+    def _fits_few_bits(self) -> None:
+        """Raise ValueError where something would write to weights of so few bits."""
+        few = f"base_bits {self.base_bits}"
+        if self.tuning in WHOLE:
+            raise ValueError(
+                f"{few}: expected tuning lora, dora, rslora, adalora, ia3 or adapters, not"
+                f" {self.tuning}, which writes to the base's own weights"
+            )
+        if self.tuning == "dora" and self.base_bits == 8:
+            raise ValueError("tuning dora: expected base_bits 4 or 32, for peft reads no 8 anew")
+        if self.start != "base":
+            raise ValueError(
+                f"start {self.start}: expected base with {few}, for it is the base's own files that"
+                " are quantised"
+            )
+        if self.interpolate < 1.0:
+            raise ValueError(f"interpolate {self.interpolate}: expected 1 with {few}")

@@ -37,6 +37,7 @@ from training.config import Config
 from training.dataset import as_read, graded, labelled
 from training.judgments import GradedQuery, digest, worth_measuring
 from training.loop import only_one
+from training.recipe import FULL_BITS
 from training.rounds import Round
 from training.service import zero_shot
 from training.space import Among, Between, Value, at
@@ -82,6 +83,11 @@ def search(
     Raises BadSearch where the folder was begun with other labels or settings or where nothing tells
     of diversity, BadRound where another process is searching there, else as a round does.
     """
+    if config.recipe.base_bits < FULL_BITS and "tuning" in config.tune.dials:
+        raise BadSearch(
+            f"base_bits {config.recipe.base_bits}: expected tune.dials without tuning, for full and"
+            " frozen write to the base's own weights; nothing was trained"
+        )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = Path(config.work) / STUDY
     with only_one(folder):

@@ -6,14 +6,12 @@ Knows no torch: it is part of the configuration.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from training.recipe import Recipe
-
-WHOLE: Final = ("full", "frozen")  # tunings that write to the base's own weights
+from training.recipe import WHOLE, Recipe
 
 
 class Tenant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -41,11 +41,13 @@ DECODERS: dict[str, tuple[Any, Any]] = {
 SMALL = {"vocab_size": len(LETTERS) + len(SPECIAL), "pad_token_id": 1}
 
 
-def save_base(folder: Path, family: str, pooling: str | None = "mean", **files: Any) -> Path:
+def save_base(
+    folder: Path, family: str, pooling: str | None = "mean", width: int = 32, **files: Any
+) -> Path:
     """A random base model of `family` ("bert", "roberta", "distilbert", "qwen3", "llama") with its
     files beside it; `files` are more of them, by name without .json."""
     torch.manual_seed(7)
-    make_model(family).save_pretrained(folder)
+    make_model(family, width).save_pretrained(folder)
     (decoder_tokenizer() if family in DECODERS else tokenizer()).save(
         str(folder / "tokenizer.json")
     )
@@ -63,19 +65,24 @@ def save_base(folder: Path, family: str, pooling: str | None = "mean", **files: 
     return folder
 
 
-def make_model(family: str) -> Any:
-    """One or two layers of 32 dimensions; the weights are larger than usual: so texts differ."""
+def make_model(family: str, width: int = 32) -> Any:
+    """One or two layers of `width`; the weights are larger than usual: so texts differ."""
     if family == "distilbert":
         distil = DistilBertConfig(
-            **SMALL, dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=64
+            **SMALL,
+            dim=width,
+            n_layers=2,
+            n_heads=2,
+            hidden_dim=2 * width,
+            max_position_embeddings=64,
         )
         return DistilBertModel(distil)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    shape = {**SMALL, **sizes, "intermediate_size": 64, "initializer_range": 0.3}
+    sizes = {"hidden_size": width, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape = {**SMALL, **sizes, "intermediate_size": 2 * width, "initializer_range": 0.3}
     if family in DECODERS:
         # One layer: a decoder's graph takes long to export. Heads of 8 are what fused
         # attention cannot run.
-        size = 8 if family == "llama" else 16
+        size = width // 4 if family == "llama" else width // 2
         heads = {"num_hidden_layers": 1, "num_key_value_heads": 1, "head_dim": size}
         config, model = DECODERS[family]
         return model(config(**{**shape, **heads}, max_position_embeddings=64))

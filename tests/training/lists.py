@@ -34,17 +34,19 @@ def labelled_lists(count: int, first: int = 0) -> list[LabelledList]:
     return [labelled_list(first + index) for index in range(count)]
 
 
-def vectors_of(lists: Sequence[LabelledList], queries: bool = False) -> dict[str, Vector]:
+def vectors_of(
+    lists: Sequence[LabelledList], queries: bool = False, width: int = DIMENSIONS
+) -> dict[str, Vector]:
     """A unit vector for each item: a direction for each of its words, added up."""
     texts = {item_text(entry.item, Template()) for one in lists for entry in one.search.entries}
     if queries:
         texts |= {query for one in lists if (query := one.search.event.user_query).strip()}
-    return {text: _direction(text) for text in sorted(texts)}
+    return {text: _direction(text, width) for text in sorted(texts)}
 
 
-def _direction(text: str) -> Vector:
+def _direction(text: str, width: int) -> Vector:
     total = sum(
-        np.random.default_rng(sum(map(ord, word))).normal(size=DIMENSIONS) for word in text.split()
+        np.random.default_rng(sum(map(ord, word))).normal(size=width) for word in text.split()
     )
     vector = np.asarray(total, dtype=np.float32)
     unit: Vector = vector / np.linalg.norm(vector)

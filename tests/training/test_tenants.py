@@ -53,12 +53,12 @@ def places(trunk: PreTrainedModel) -> set[int]:
     return {each.data_ptr() for each in trunk.parameters()}
 
 
-def learned(kind: str, number: int, base: Path, out: Path, load: Any) -> bytes:
+def learned(kind: str, number: int, base: Path, out: Path, load: Any, **more: Any) -> bytes:
     """What a tenant's fine-tuning came to: its lists and its seed are its own."""
     first = 100 * number
     train, dev = labelled_lists(12, first=first), labelled_lists(4, first=1000 + first)
     dials = {**SMALL, "tuning": kind, "max_steps": 4, "seed": number, "learning_rate": 3e-2}
-    recipe = msgspec.convert({**dials, "lora_rank": 2, "adapter_width": 8}, Recipe)
+    recipe = msgspec.convert({**dials, "lora_rank": 2, "adapter_width": 8, **more}, Recipe)
     known = vectors_of([*train, *dev], queries=True)
     done = fine_tune(recipe, base, train, dev, known, CATEGORIES, out, silent, load=load)
     return (Path(done.folder) / WEIGHTS).read_bytes()

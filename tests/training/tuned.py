@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -31,5 +32,6 @@ def tuned(dials: dict[str, Any], base: Path, out: Path, say: Any = silent) -> Tr
     """One small run; the same in any process."""
     train, dev = labelled_lists(50), labelled_lists(12, first=1000)
     recipe = msgspec.convert({**SMALL, **dials}, Recipe)
-    vectors = vectors_of([*train, *dev], queries=True)
+    width = json.loads((base / "config.json").read_text())["hidden_size"]
+    vectors = vectors_of([*train, *dev], queries=True, width=width)
     return fine_tune(recipe, base, train, dev, vectors, CATEGORIES, out, say)
