@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from training.losses import mean
-from training.recipe import Teacher
+from training.sources import Teacher
 
 
 def distilled(teacher: Teacher, logits: Tensor, taught: Tensor, rows: Tensor) -> Tensor:

@@ -37,11 +37,12 @@ from training.impressions import ImpressionList, join_impressions
 from training.judgments import GradedQuery, digest, read_jsonl, worth_measuring
 from training.negatives import with_negatives
 from training.reading import Snapshot
-from training.recipe import CHAMPION, Recipe
+from training.recipe import Recipe
 from training.replay import replayed
 from training.reweigh import reweighed
 from training.rounds import Outcome, Pinned, Round
 from training.service import begins_with, begun, in_service, pin, promote_once, zero_shot
+from training.sources import CHAMPION
 from training.synthetic import synthetic
 from training.teach import Say
 from training.unlabelled import agreed, without_behaviour

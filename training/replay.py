@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from training.dataset import LabelledList
-from training.recipe import Replay
+from training.sources import Replay
 
 Value = TypeVar("Value")
 

@@ -31,8 +31,9 @@ from export.source import Source, max_tokens, weights_sha256
 from export.tokenizer import PairTokenizer
 from export.trained import ADAPTER, NOTES, read_trained
 from training.progress import Say
-from training.recipe import CHAMPION, Recipe
+from training.recipe import Recipe
 from training.sheets import Sheet
+from training.sources import CHAMPION
 from training.tuning import BadRecipe
 from worker.ranking.bundled import Bundled
 from worker.ranking.join import JoinedSearch

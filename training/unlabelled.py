@@ -35,9 +35,9 @@ from training.config import Config
 from training.dataset import LabelledList
 from training.impressions import ImpressionList
 from training.progress import Say
-from training.recipe import Unlabelled
 from training.replay import reservoir
 from training.rounds import Round, write_whole
+from training.sources import Unlabelled
 from training.teachers import Score, as_served, find_teacher, scored
 from training.tuning import BadRecipe
 from worker.ranking.join import JoinedSearch

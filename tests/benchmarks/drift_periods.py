@@ -44,10 +44,10 @@ from training.assess import Bench, side
 from training.dataset import LabelledList, graded, labelled, split_by_query
 from training.evaluate import Judged, Run, baselines, judge, measured, served
 from training.judgments import SETS, GradedQuery, read_set, worth_measuring
-from training.recipe import CHAMPION
 from training.replay import replayed
 from training.rounds import Round, write_whole
 from training.service import in_service, zero_shot
+from training.sources import CHAMPION
 from training.trial import Side
 from worker.ranking.join import Dials, join
 from worker.ranking.model import Model

@@ -15,7 +15,7 @@ from torch.nn.functional import kl_div
 
 from tests.training.test_losses import lists
 from training.distil import distilled, kl, margin_mse
-from training.recipe import Distillation, Teacher
+from training.sources import Distillation, Teacher
 
 KINDS: tuple[Distillation, ...] = ("margin_mse", "kl")
 SEEDS = range(6)

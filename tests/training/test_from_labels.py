@@ -17,7 +17,8 @@ from training import pipeline
 from training.__main__ import main
 from training.config import BadConfig
 from training.judgments import read_jsonl
-from training.recipe import CHAMPION, Recipe, Teacher
+from training.recipe import Recipe
+from training.sources import CHAMPION, Teacher
 from worker import codec
 from worker.events import RankedList
 

@@ -20,8 +20,8 @@ from tests.benchmarks.periods import DAYS, LEANING, PERIODS, asked_in, assigned,
 from tests.benchmarks.processes import configured
 from training.dataset import labelled
 from training.judgments import GradedQuery
-from training.recipe import Replay
 from training.replay import replayed
+from training.sources import Replay
 from worker.events import Candidate, SearchEvent
 from worker.ranking.model import Vector
 

@@ -21,9 +21,10 @@ from training.__main__ import main
 from training.augment import Augment
 from training.config import Config
 from training.debias import DebiasSettings
-from training.recipe import CHAMPION, Recipe, Replay, Teacher
+from training.recipe import Recipe
 from training.rounds import OUTCOME, BadRound, Outcome
 from training.service import begins_with, begun, pin
+from training.sources import CHAMPION, Replay, Teacher
 from training.uses import HAS, LACKS, PAIRS
 
 WEIGHTS = "weights/model.safetensors"

@@ -29,7 +29,7 @@ from tests.training import tiny
 from tests.training.conftest import begin
 from tests.training.test_adapters import output
 from tests.training.test_resuming import assert_same, kept_at
-from tests.training.test_shared import NEAR, STILL, assert_near, gradients, two_ranks
+from tests.training.test_shared import NEAR, STILL, assert_near, ended, gradients
 from tests.training.test_tenants import learned, ready
 from tests.training.tuned import silent, tuned
 from training.__main__ import main
@@ -263,9 +263,8 @@ def test_two_ranks_and_parts_have_the_gradients_of_one(
     whole = gradients(dials, base, tmp_path / "whole")
     assert any(each.abs().max() > 100 * NEAR for each in whole.values())
     assert_near(gradients({**dials, "accumulate": 3}, base, tmp_path / "parted"), whole)
-    run = two_ranks("gradients", dials, base, tmp_path / "shared")
-    _, errors = run.communicate(timeout=900)
-    assert run.returncode == 0, errors.decode()
+    status, _, errors = ended("gradients", dials, base, tmp_path / "shared")
+    assert status == 0, errors.decode()
     assert_near(torch.load(tmp_path / "shared" / "gradients.pt"), whole)
 
 

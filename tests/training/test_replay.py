@@ -16,8 +16,8 @@ from scipy.stats import chisquare
 
 from tests.training.lists import labelled_list
 from training.dataset import LabelledList
-from training.recipe import Replay
 from training.replay import replayed, reservoir, shares
+from training.sources import Replay
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 ONE_DAY = Replay(share=0.5, period_days=1)

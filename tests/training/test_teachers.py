@@ -37,8 +37,9 @@ from training.batches import Steps
 from training.checkpoints import TAUGHT
 from training.dataset import LabelledList
 from training.fine_tune import Trained, fine_tune
-from training.recipe import CHAMPION, Recipe, Teacher
+from training.recipe import Recipe
 from training.sheets import Words, tokenised
+from training.sources import CHAMPION, Teacher
 from training.teachers import find_teacher, taught
 from training.tuning import BadRecipe
 from worker.ranking.bundled import Bundled

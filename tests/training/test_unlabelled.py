@@ -29,10 +29,11 @@ from training.commands import live_model
 from training.config import BadConfig, Config
 from training.dataset import share_of
 from training.judgments import GradedQuery, read_jsonl
-from training.recipe import CHAMPION, Recipe, Teacher, Unlabelled
+from training.recipe import Recipe
 from training.recording import write_logs
 from training.rounds import Outcome, Round
 from training.simulate import ranker, simulate
+from training.sources import CHAMPION, Teacher, Unlabelled
 from training.teachers import Score, as_served
 from training.tenants import Tenant
 from training.tuning import BadRecipe
