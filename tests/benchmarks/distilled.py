@@ -1,0 +1,210 @@
+"""Students of fewer layers: what a cheaper pair model loses, and what it gets from a teacher.
+
+    python -m tests.benchmarks.distilled --data DIR --base FOLDER --work DIR --out FILE.jsonl
+        [--seeds 1] [--only '3 layers, labels' …] [--show]
+
+The teacher is the default recipe, trained on the sample of `ablation`; each student is trained on
+the same lists for as long, with fewer of the base's layers, from grades alone or from the teacher's
+logits too. Beside them stands what costs nothing to make: the teacher, reading only the first
+stage's best half or third of each list. All are judged as a worker would serve them, at dial 0; and
+timed in turns with the teacher, on lists of 100 candidates of which the pair model reads 64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from tests.benchmarks.ablation import learned
+from tests.benchmarks.cells import told
+from tests.benchmarks.measuring import WARM_UP, finished, medians_us
+from tests.benchmarks.processes import asks, fill, measured_here, say
+from training.dataset import LabelledList, labelled
+from training.evaluate import interval, judge, measured
+from training.fine_tune import MODEL
+from training.judgments import SETS, GradedQuery, read_set, worth_measuring
+from worker.ranking.join import Dials, JoinedSearch, Tables, join
+from worker.ranking.model import Doubles, Model
+from worker.ranking.rerank import embed, rerank
+from worker.ranking.text import item_text
+
+MODULE: Final = "tests.benchmarks.distilled"
+TEACHER: Final = "6 layers, labels"
+LEARNED_FROM: Final = ("labels", "margin_mse", "kl")
+READ: Final[Mapping[str, int]] = {f"{TEACHER}, reading half": 2, f"{TEACHER}, reading a third": 3}
+CELLS: Final = (
+    TEACHER,
+    *READ,
+    *(f"{layers} layers, {each}" for layers in (3, 2) for each in LEARNED_FROM),
+    *(f"6 layers, {each}" for each in LEARNED_FROM[1:]),
+)
+CANDIDATES: Final = 100
+TIMED: Final = 15  # lists, each of a query of its own
+SHOP: Final = "home_depot"  # whose items the timed lists are of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the cells that are not there, one process each, and show them all."""
+    options = _parser().parse_args(arguments)
+    if options.cell:
+        print(json.dumps(_cell(options.cell, options.seeds[0], options)))
+        return 0
+    for name, seed in [] if options.show else [(n, s) for s in options.seeds for n in options.only]:
+        said = ["--cell", name, "--seeds", str(seed)]
+        fill(MODULE, {"student": name, "seed": seed}, said, options)
+    _show(finished(options.out))
+    return 0
+
+
+def dials(name: str, teacher: Path) -> dict[str, Any]:
+    """What a cell's recipe says besides what all have; `teacher` is the folder of who teaches."""
+    layers, source = name.split(" layers, ")
+    found: dict[str, Any] = {} if int(layers) == 6 else {"layers": int(layers)}
+    if source in LEARNED_FROM[1:]:
+        found["teacher"] = {"folder": str(teacher), "loss": source}
+    return found
+
+
+def _cell(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """One student, trained where it is not yet, judged, and timed against the teacher."""
+    trained = TEACHER if name in READ else name
+    folders = options.work / "cells"
+    teacher, _ = learned(TEACHER, {}, seed, options)
+    taught = folders / _slug(TEACHER, seed) / "trained" / MODEL
+    added = dials(trained, taught)
+    student, seconds = learned(trained, added, seed, options)
+    part = READ.get(name, 1)
+    values = {each: judged(_queries(each, options.data), student, part) for each in SETS}
+    say(f"{name}, seed {seed}: judged")
+    pool = labelled(_queries(SHOP, options.data))
+    return {
+        "student": name,
+        "recipe": {**added, **({"teacher": "ours"} if "teacher" in added else {})},
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "megabytes": megabytes(folders / _slug(trained, seed) / "draft"),
+        "cost": costs(student, teacher, pool, part),
+        **measured_here(),
+        "ndcg": values,
+    }
+
+
+def judged(queries: Sequence[GradedQuery], model: Model, part: int = 1) -> list[float]:
+    """nDCG@10 of each query at dial 0, where one of `part` candidates is read by the pair model."""
+    known = judge(queries, model)
+    searches = [
+        join(query.event, query.tables, _reading(len(query.event.candidates), part))
+        for query in queries
+    ]
+    orders = ([item.item_id for item in one.items] for one in rerank(searches, model))
+    values: list[float] = np.round(measured(known, "facets", 0.0, orders).values[:, 0], 4).tolist()
+    return values
+
+
+def costs(
+    student: Model, teacher: Model, pool: Sequence[LabelledList], part: int = 1
+) -> dict[str, float]:
+    """Milliseconds of scoring one list of a query that was never asked, and the student's share of
+    the teacher's: where every item was read before, and where none was."""
+    found = {}
+    for case in ("known items", "new items"):
+        ours, peer = (
+            _served(model, list(lists(pool, each)), case == "new items")
+            for model, each in ((student, part), (teacher, 1))
+        )
+        ours_us, peer_us = medians_us(partial(next, ours), partial(next, peer), TIMED)
+        found[f"{case}, ms"] = round(ours_us / 1e3, 1)
+        found[f"{case}, teacher's ms"] = round(peer_us / 1e3, 1)
+        found[case] = round(ours_us / peer_us, 3)
+    return found
+
+
+def _served(model: Model, searches: Sequence[JoinedSearch], forget: bool) -> Iterator[object]:
+    """A list at a time; `forget` what was read of items before each."""
+    entries = [entry for search in searches for entry in search.entries]
+    known = [item_text(entry.item, model.template) for entry in entries]
+    if not forget:
+        embed(list(dict.fromkeys(known)), model)
+    for search in searches:
+        if forget:
+            model.readings.clear()
+        yield rerank([search], model)
+
+
+def lists(pool: Sequence[LabelledList], part: int) -> Iterator[JoinedSearch]:
+    """As many as are timed: a query of the pool, and candidates of it by lot."""
+    items = {e.item.item_id: e.item for one in pool for e in one.search.entries}
+    chance = Random(0)
+    read = Dials(diversity=0.0).pair_candidates
+    for one in pool[: TIMED + WARM_UP]:
+        drawn = tuple(chance.sample(list(items.values()), min(CANDIDATES, len(items))))
+        event = msgspec.structs.replace(one.search.event, candidates=drawn, k=None, policy=None)
+        yield join(event, Tables(), _reading(min(len(drawn), read), part))
+
+
+def _reading(count: int, part: int) -> Dials:
+    """The dials under which the pair model reads one of `part` of so many candidates."""
+    return Dials(diversity=0.0, pair_candidates=math.ceil(count / part))
+
+
+def megabytes(folder: Path) -> float:
+    """Of a bundle's float32 graphs."""
+    size = sum(each.stat().st_size for each in (folder / "onnx").iterdir())
+    return round(size / 1e6, 1)
+
+
+def _queries(name: str, data: Path) -> list[GradedQuery]:
+    return list(worth_measuring(read_set(name, data), SETS[name].fewest))
+
+
+def _slug(name: str, seed: int) -> str:
+    """The folder that `learned` gives a cell."""
+    return f"{name.replace(' ', '-')}-{seed}"
+
+
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A student a line: means over seeds, paired with the teacher query by query."""
+    titles = [*SETS, "from the teacher", "time, known items", "new items", "MB", "seeds"]
+    print("| student | " + " | ".join(titles) + " |\n|---|" + "--:|" * len(titles))
+    for name in CELLS:
+        of = [row for row in rows if row["student"] == name]
+        seeds = {row["seed"] for row in of}
+        best = [row for row in rows if row["student"] == TEACHER and row["seed"] in seeds]
+        if not best:
+            continue
+        cells = [f"{np.mean([row['ndcg'][each] for row in of]):.4f}" for each in SETS]
+        change = told(interval(_values(of) - _values(best), 0))
+        cells.append("" if name == TEACHER else change)
+        for case in ("known items", "new items"):
+            cells.append(f"{np.mean([row['cost'][case] for row in of]):.2f}")
+        cells.append(f"{np.mean([row['megabytes'] for row in of]):.0f}")
+        print(f"| {name} | " + " | ".join([*cells, str(len(of))]) + " |")
+
+
+def _values(rows: Sequence[Mapping[str, Any]]) -> Doubles:
+    """[queries] of all sets, means over the rows."""
+    each = [np.concatenate([row["ndcg"][name] for name in SETS]) for row in rows]
+    means: Doubles = np.mean(each, axis=0)
+    return means
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = asks(MODULE)
+    parser.set_defaults(seeds=[1])
+    parser.add_argument("--only", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--cell", choices=CELLS, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
