@@ -5,9 +5,11 @@
 
 The teacher is the default recipe, trained on the sample of `ablation`; each student is trained on
 the same lists for as long, with fewer of the base's layers, from grades alone or from the teacher's
-logits too. Beside them stands what costs nothing to make: the teacher, reading only the first
-stage's best half or third of each list. All are judged as a worker would serve them, at dial 0; and
-timed in turns with the teacher, on lists of 100 candidates of which the pair model reads 64.
+logits too. Beside them stand what costs nothing to make, the teacher reading only the first stage's
+best half or third of each list, and the base without a pair model, which no student can cost less
+than. All are judged as a worker would serve them, at dial 0; those with a pair model by its logits
+alone too, where none hides behind the encoder's cosine; and all are timed in turns with the
+teacher, on lists of 100 candidates of which the pair model reads 64.
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from tests.benchmarks.ablation import learned
+from tests.benchmarks.ablation import ZERO_SHOT, learned
 from tests.benchmarks.cells import told
+from tests.benchmarks.drift_periods import ALONE, SERVED, alone
 from tests.benchmarks.measuring import WARM_UP, finished, medians_us
 from tests.benchmarks.processes import asks, fill, measured_here, say
 from training.dataset import LabelledList, labelled
-from training.evaluate import interval, judge, measured
+from training.evaluate import Run, interval, judge, measured
 from training.fine_tune import MODEL
 from training.judgments import SETS, GradedQuery, read_set, worth_measuring
 from worker.ranking.join import Dials, JoinedSearch, Tables, join
@@ -44,10 +47,12 @@ LEARNED_FROM: Final = ("labels", "margin_mse", "kl")
 READ: Final[Mapping[str, int]] = {f"{TEACHER}, reading half": 2, f"{TEACHER}, reading a third": 3}
 CELLS: Final = (
     TEACHER,
+    ZERO_SHOT,
     *READ,
     *(f"{layers} layers, {each}" for layers in (3, 2) for each in LEARNED_FROM),
     *(f"6 layers, {each}" for each in LEARNED_FROM[1:]),
 )
+KNOWN, NEW = CASES = ("known items", "new items")
 CANDIDATES: Final = 100
 TIMED: Final = 15  # lists, each of a query of its own
 SHOP: Final = "home_depot"  # whose items the timed lists are of
@@ -68,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def dials(name: str, teacher: Path) -> dict[str, Any]:
     """What a cell's recipe says besides what all have; `teacher` is the folder of who teaches."""
+    if name == ZERO_SHOT:
+        return {}
     layers, source = name.split(" layers, ")
     found: dict[str, Any] = {} if int(layers) == 6 else {"layers": int(layers)}
     if source in LEARNED_FROM[1:]:
@@ -84,30 +91,41 @@ def _cell(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     added = dials(trained, taught)
     student, seconds = learned(trained, added, seed, options)
     part = READ.get(name, 1)
-    values = {each: judged(_queries(each, options.data), student, part) for each in SETS}
+    queries = {each: _queries(each, options.data) for each in SETS}
+    values = {SERVED: {each: served(of, student, part) for each, of in queries.items()}}
+    if student.pairs is not None and part == 1:
+        values[ALONE] = {each: by_pairs(of, student) for each, of in queries.items()}
     say(f"{name}, seed {seed}: judged")
-    pool = labelled(_queries(SHOP, options.data))
+    pool = labelled(queries[SHOP])
     return {
         "student": name,
         "recipe": {**added, **({"teacher": "ours"} if "teacher" in added else {})},
         "seed": seed,
         "seconds": round(seconds, 1),
-        "megabytes": megabytes(folders / _slug(trained, seed) / "draft"),
+        "megabytes": megabytes(_bundle(trained, seed, options.work)),
         "cost": costs(student, teacher, pool, part),
         **measured_here(),
         "ndcg": values,
     }
 
 
-def judged(queries: Sequence[GradedQuery], model: Model, part: int = 1) -> list[float]:
+def served(queries: Sequence[GradedQuery], model: Model, part: int = 1) -> list[float]:
     """nDCG@10 of each query at dial 0, where one of `part` candidates is read by the pair model."""
-    known = judge(queries, model)
     searches = [
         join(query.event, query.tables, _reading(len(query.event.candidates), part))
         for query in queries
     ]
     orders = ([item.item_id for item in one.items] for one in rerank(searches, model))
-    values: list[float] = np.round(measured(known, "facets", 0.0, orders).values[:, 0], 4).tolist()
+    return _ndcg(measured(judge(queries, model), "facets", 0.0, orders))
+
+
+def by_pairs(queries: Sequence[GradedQuery], model: Model) -> list[float]:
+    """nDCG@10 of each query in the order of the pair model's logits."""
+    return _ndcg(alone(judge(queries, model), model))
+
+
+def _ndcg(run: Run) -> list[float]:
+    values: list[float] = np.round(run.values[:, 0], 4).tolist()
     return values
 
 
@@ -117,9 +135,9 @@ def costs(
     """Milliseconds of scoring one list of a query that was never asked, and the student's share of
     the teacher's: where every item was read before, and where none was."""
     found = {}
-    for case in ("known items", "new items"):
+    for case in CASES:
         ours, peer = (
-            _served(model, list(lists(pool, each)), case == "new items")
+            _lists(model, list(lists(pool, each)), case == NEW)
             for model, each in ((student, part), (teacher, 1))
         )
         ours_us, peer_us = medians_us(partial(next, ours), partial(next, peer), TIMED)
@@ -129,7 +147,7 @@ def costs(
     return found
 
 
-def _served(model: Model, searches: Sequence[JoinedSearch], forget: bool) -> Iterator[object]:
+def _lists(model: Model, searches: Sequence[JoinedSearch], forget: bool) -> Iterator[object]:
     """A list at a time; `forget` what was read of items before each."""
     entries = [entry for search in searches for entry in search.entries]
     known = [item_text(entry.item, model.template) for entry in entries]
@@ -167,6 +185,13 @@ def _queries(name: str, data: Path) -> list[GradedQuery]:
     return list(worth_measuring(read_set(name, data), SETS[name].fewest))
 
 
+def _bundle(name: str, seed: int, work: Path) -> Path:
+    """Where a cell's graphs are."""
+    if name == ZERO_SHOT:
+        return next((work / "zero-shot").iterdir())
+    return work / "cells" / _slug(name, seed) / "draft"
+
+
 def _slug(name: str, seed: int) -> str:
     """The folder that `learned` gives a cell."""
     return f"{name.replace(' ', '-')}-{seed}"
@@ -174,7 +199,8 @@ def _slug(name: str, seed: int) -> str:
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     """A student a line: means over seeds, paired with the teacher query by query."""
-    titles = [*SETS, "from the teacher", "time, known items", "new items", "MB", "seeds"]
+    titles = [*SETS, "from the teacher", "pair model alone", "from the teacher's"]
+    titles += ["time, known items", "new items", "MB", "seeds"]
     print("| student | " + " | ".join(titles) + " |\n|---|" + "--:|" * len(titles))
     for name in CELLS:
         of = [row for row in rows if row["student"] == name]
@@ -182,18 +208,26 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
         best = [row for row in rows if row["student"] == TEACHER and row["seed"] in seeds]
         if not best:
             continue
-        cells = [f"{np.mean([row['ndcg'][each] for row in of]):.4f}" for each in SETS]
-        change = told(interval(_values(of) - _values(best), 0))
-        cells.append("" if name == TEACHER else change)
-        for case in ("known items", "new items"):
-            cells.append(f"{np.mean([row['cost'][case] for row in of]):.2f}")
+        cells = [f"{np.mean([row['ndcg'][SERVED][each] for row in of]):.4f}" for each in SETS]
+        cells.append(_apart(of, best, SERVED))
+        own = ALONE in of[0]["ndcg"]
+        cells.append(f"{_values(of, ALONE).mean():.4f}" if own else "")
+        cells.append(_apart(of, best, ALONE) if own else "")
+        cells += [f"{np.mean([row['cost'][case] for row in of]):.2f}" for case in CASES]
         cells.append(f"{np.mean([row['megabytes'] for row in of]):.0f}")
         print(f"| {name} | " + " | ".join([*cells, str(len(of))]) + " |")
 
 
-def _values(rows: Sequence[Mapping[str, Any]]) -> Doubles:
+def _apart(of: Sequence[Mapping[str, Any]], best: Sequence[Mapping[str, Any]], way: str) -> str:
+    """The change from the teacher, and nothing for the teacher itself."""
+    if of[0]["student"] == TEACHER:
+        return ""
+    return told(interval(_values(of, way) - _values(best, way), 0))
+
+
+def _values(rows: Sequence[Mapping[str, Any]], way: str) -> Doubles:
     """[queries] of all sets, means over the rows."""
-    each = [np.concatenate([row["ndcg"][name] for name in SETS]) for row in rows]
+    each = [np.concatenate([row["ndcg"][way][name] for name in SETS]) for row in rows]
     means: Doubles = np.mean(each, axis=0)
     return means
 
