@@ -8,8 +8,9 @@ the same lists for as long, with fewer of the base's layers, from grades alone o
 logits too. Beside them stand what costs nothing to make, the teacher reading only the first stage's
 best half or third of each list, and the base without a pair model, which no student can cost less
 than. All are judged as a worker would serve them, at dial 0; those with a pair model by its logits
-alone too, where none hides behind the encoder's cosine; and all are timed in turns with the
-teacher, on lists of 100 candidates of which the pair model reads 64.
+alone too, where none hides behind the encoder's cosine. What a list of 100 candidates costs, of
+which the pair model reads 64, depends on the layers and not on what was learned: it is a cell of
+its own, in CPU time, in turns with the teacher.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import json
 import math
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -45,16 +47,19 @@ MODULE: Final = "tests.benchmarks.distilled"
 TEACHER: Final = "6 layers, labels"
 LEARNED_FROM: Final = ("labels", "margin_mse", "kl")
 READ: Final[Mapping[str, int]] = {f"{TEACHER}, reading half": 2, f"{TEACHER}, reading a third": 3}
+COSTS: Final = "costs"
 CELLS: Final = (
     TEACHER,
     ZERO_SHOT,
     *READ,
     *(f"{layers} layers, {each}" for layers in (3, 2) for each in LEARNED_FROM),
     *(f"6 layers, {each}" for each in LEARNED_FROM[1:]),
+    COSTS,
 )
+TIMED_CELLS: Final = (TEACHER, ZERO_SHOT, *READ, "3 layers, labels", "2 layers, labels")
 KNOWN, NEW = CASES = ("known items", "new items")
 CANDIDATES: Final = 100
-TIMED: Final = 15  # lists, each of a query of its own
+TIMED: Final = 9  # lists, each of a query of its own
 SHOP: Final = "home_depot"  # whose items the timed lists are of
 
 
@@ -62,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make the cells that are not there, one process each, and show them all."""
     options = _parser().parse_args(arguments)
     if options.cell:
-        print(json.dumps(_cell(options.cell, options.seeds[0], options)))
+        make = _costs if options.cell == COSTS else _cell
+        print(json.dumps(make(options.cell, options.seeds[0], options)))
         return 0
     for name, seed in [] if options.show else [(n, s) for s in options.seeds for n in options.only]:
         said = ["--cell", name, "--seeds", str(seed)]
@@ -73,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def dials(name: str, teacher: Path) -> dict[str, Any]:
     """What a cell's recipe says besides what all have; `teacher` is the folder of who teaches."""
-    if name == ZERO_SHOT:
+    if name in (ZERO_SHOT, *READ):
         return {}
     layers, source = name.split(" layers, ")
     found: dict[str, Any] = {} if int(layers) == 6 else {"layers": int(layers)}
@@ -83,30 +89,40 @@ def dials(name: str, teacher: Path) -> dict[str, Any]:
 
 
 def _cell(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """One student, trained where it is not yet, judged, and timed against the teacher."""
-    trained = TEACHER if name in READ else name
-    folders = options.work / "cells"
-    teacher, _ = learned(TEACHER, {}, seed, options)
-    taught = folders / _slug(TEACHER, seed) / "trained" / MODEL
-    added = dials(trained, taught)
-    student, seconds = learned(trained, added, seed, options)
+    """One student, trained where it is not yet, and judged."""
+    student, seconds = _student(name, seed, options)
     part = READ.get(name, 1)
     queries = {each: _queries(each, options.data) for each in SETS}
     values = {SERVED: {each: served(of, student, part) for each, of in queries.items()}}
     if student.pairs is not None and part == 1:
         values[ALONE] = {each: by_pairs(of, student) for each, of in queries.items()}
-    say(f"{name}, seed {seed}: judged")
-    pool = labelled(queries[SHOP])
     return {
         "student": name,
-        "recipe": {**added, **({"teacher": "ours"} if "teacher" in added else {})},
+        "recipe": dials(name, Path(TEACHER)),
         "seed": seed,
         "seconds": round(seconds, 1),
-        "megabytes": megabytes(_bundle(trained, seed, options.work)),
-        "cost": costs(student, teacher, pool, part),
         **measured_here(),
         "ndcg": values,
     }
+
+
+def _costs(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """What the teacher, fewer layers, and reading less cost beside the teacher."""
+    pool = labelled(_queries(SHOP, options.data))
+    teacher, _ = _student(TEACHER, seed, options)
+    found = {}
+    for each in TIMED_CELLS:
+        student, _ = _student(each, seed, options)
+        times = costs(student, teacher, pool, READ.get(each, 1))
+        found[each] = {**times, "megabytes": megabytes(_bundle(each, seed, options.work))}
+        say(f"{each}: {found[each]}")
+    return {"student": name, "seed": seed, **measured_here(), "costs": found}
+
+
+def _student(name: str, seed: int, options: argparse.Namespace) -> tuple[Model, float]:
+    """The model of a cell as a worker would serve it, and the seconds of its training."""
+    taught = _bundle(TEACHER, seed, options.work).parent / "trained" / MODEL
+    return learned(TEACHER if name in READ else name, dials(name, taught), seed, options)
 
 
 def served(queries: Sequence[GradedQuery], model: Model, part: int = 1) -> list[float]:
@@ -132,15 +148,17 @@ def _ndcg(run: Run) -> list[float]:
 def costs(
     student: Model, teacher: Model, pool: Sequence[LabelledList], part: int = 1
 ) -> dict[str, float]:
-    """Milliseconds of scoring one list of a query that was never asked, and the student's share of
-    the teacher's: where every item was read before, and where none was."""
+    """CPU milliseconds of scoring one list of a query that was never asked, and the student's share
+    of the teacher's, another model: where every item was read before, and where none was."""
     found = {}
     for case in CASES:
         ours, peer = (
             _lists(model, list(lists(pool, each)), case == NEW)
             for model, each in ((student, part), (teacher, 1))
         )
-        ours_us, peer_us = medians_us(partial(next, ours), partial(next, peer), TIMED)
+        ours_us, peer_us = medians_us(
+            partial(next, ours), partial(next, peer), TIMED, time.process_time
+        )
         found[f"{case}, ms"] = round(ours_us / 1e3, 1)
         found[f"{case}, teacher's ms"] = round(peer_us / 1e3, 1)
         found[case] = round(ours_us / peer_us, 3)
@@ -189,20 +207,17 @@ def _bundle(name: str, seed: int, work: Path) -> Path:
     """Where a cell's graphs are."""
     if name == ZERO_SHOT:
         return next((work / "zero-shot").iterdir())
-    return work / "cells" / _slug(name, seed) / "draft"
-
-
-def _slug(name: str, seed: int) -> str:
-    """The folder that `learned` gives a cell."""
-    return f"{name.replace(' ', '-')}-{seed}"
+    trained = TEACHER if name in READ else name
+    return work / "cells" / f"{trained.replace(' ', '-')}-{seed}" / "draft"
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     """A student a line: means over seeds, paired with the teacher query by query."""
     titles = [*SETS, "from the teacher", "pair model alone", "from the teacher's"]
-    titles += ["time, known items", "new items", "MB", "seeds"]
+    titles += [*(f"CPU time, {case}" for case in CASES), "MB", "seeds"]
     print("| student | " + " | ".join(titles) + " |\n|---|" + "--:|" * len(titles))
-    for name in CELLS:
+    timed = {name: each for row in rows for name, each in row.get("costs", {}).items()}
+    for name in CELLS[:-1]:
         of = [row for row in rows if row["student"] == name]
         seeds = {row["seed"] for row in of}
         best = [row for row in rows if row["student"] == TEACHER and row["seed"] in seeds]
@@ -213,8 +228,9 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
         own = ALONE in of[0]["ndcg"]
         cells.append(f"{_values(of, ALONE).mean():.4f}" if own else "")
         cells.append(_apart(of, best, ALONE) if own else "")
-        cells += [f"{np.mean([row['cost'][case] for row in of]):.2f}" for case in CASES]
-        cells.append(f"{np.mean([row['megabytes'] for row in of]):.0f}")
+        known = timed.get(name) or timed.get(f"{name.split(',')[0]}, labels", {})
+        cells += [f"{known[case]:.2f}" if known else "" for case in CASES]
+        cells.append(f"{known['megabytes']:.0f}" if known else "")
         print(f"| {name} | " + " | ".join([*cells, str(len(of))]) + " |")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from export.draft import TrainedOrder, draft
 from export.session import open_session
-from tests.benchmarks.distilled import CELLS, READ, TEACHER, dials, lists, served
+from tests.benchmarks.distilled import CELLS, COSTS, TEACHER, dials, lists, served
 from tests.export.models import save_trained
 from tests.training.tiny import queries
 from tests.training.tuned import silent
@@ -46,10 +46,8 @@ def test_a_timed_list_has_a_hundred_candidates_of_which_a_part_is_read(
 
 def test_a_cells_recipe_is_what_its_name_says() -> None:
     teacher = Path("teacher")
-    found = {
-        name: msgspec.convert(dials(name, teacher), Recipe) for name in CELLS if name not in READ
-    }
-    assert found[TEACHER] == found["zero-shot"] == Recipe()
+    found = {name: msgspec.convert(dials(name, teacher), Recipe) for name in CELLS if name != COSTS}
+    assert found[TEACHER] == found[f"{TEACHER}, reading half"] == found["zero-shot"] == Recipe()
     assert found["3 layers, kl"].layers == 3
     assert found["3 layers, kl"].teacher.loss == "kl"
     assert found["2 layers, labels"] == Recipe(layers=2)
