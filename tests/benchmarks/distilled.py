@@ -10,7 +10,7 @@ best half or third of each list, and the base without a pair model, which no stu
 than. All are judged as a worker would serve them, at dial 0; those with a pair model by its logits
 alone too, where none hides behind the encoder's cosine. What a list of 100 candidates costs, of
 which the pair model reads 64, depends on the layers and not on what was learned: it is a cell of
-its own, in CPU time, in turns with the teacher.
+its own, in CPU time, in turns with the teacher. `new items` adds what reading 100 of them takes.
 """
 
 from __future__ import annotations
@@ -24,20 +24,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
+from export.draft import TrainedOrder, draft
+from export.session import open_session
+from export.source import read_source
 from tests.benchmarks.ablation import ZERO_SHOT, learned
 from tests.benchmarks.cells import told
 from tests.benchmarks.drift_periods import ALONE, SERVED, alone
 from tests.benchmarks.measuring import WARM_UP, finished, medians_us
-from tests.benchmarks.processes import asks, fill, measured_here, say
+from tests.benchmarks.processes import asks, configured, fill, measured_here, say
+from training.beginning import first_model
 from training.dataset import LabelledList, labelled
 from training.evaluate import Run, interval, judge, measured
 from training.fine_tune import MODEL
 from training.judgments import SETS, GradedQuery, read_set, worth_measuring
+from training.recipe import Recipe
+from training.service import zero_shot
+from worker.ranking.bundled import Bundled
 from worker.ranking.join import Dials, JoinedSearch, Tables, join
 from worker.ranking.model import Doubles, Model
 from worker.ranking.rerank import embed, rerank
@@ -56,10 +64,14 @@ CELLS: Final = (
     *(f"6 layers, {each}" for each in LEARNED_FROM[1:]),
     COSTS,
 )
-TIMED_CELLS: Final = (TEACHER, ZERO_SHOT, *READ, "3 layers, labels", "2 layers, labels")
-KNOWN, NEW = CASES = ("known items", "new items")
+LAYERS: Final = 6  # of the teacher, all that the base has
+SHAPES: Final[Mapping[str, tuple[int | None, int]]] = {  # layers, and one of how many is read
+    ZERO_SHOT: (None, 1),
+    **{name: (LAYERS, part) for name, part in READ.items()},
+    **{f"{layers} layers": (layers, 1) for layers in (LAYERS, 3, 2)},
+}
 CANDIDATES: Final = 100
-TIMED: Final = 9  # lists, each of a query of its own
+TIMED: Final = 5  # lists, each of a query of its own
 SHOP: Final = "home_depot"  # whose items the timed lists are of
 
 
@@ -82,7 +94,7 @@ def dials(name: str, teacher: Path) -> dict[str, Any]:
     if name in (ZERO_SHOT, *READ):
         return {}
     layers, source = name.split(" layers, ")
-    found: dict[str, Any] = {} if int(layers) == 6 else {"layers": int(layers)}
+    found: dict[str, Any] = {} if int(layers) == LAYERS else {"layers": int(layers)}
     if source in LEARNED_FROM[1:]:
         found["teacher"] = {"folder": str(teacher), "loss": source}
     return found
@@ -107,21 +119,35 @@ def _cell(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _costs(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """What the teacher, fewer layers, and reading less cost beside the teacher."""
+    """What the teacher, fewer layers, and reading less cost beside the teacher. Nothing is trained
+    for it: what was learned makes a model no slower."""
     pool = labelled(_queries(SHOP, options.data))
-    teacher, _ = _student(TEACHER, seed, options)
+    base = zero_shot(configured(options, {}), say).folder
     found = {}
-    for each in TIMED_CELLS:
-        student, _ = _student(each, seed, options)
-        times = costs(student, teacher, pool, READ.get(each, 1))
-        found[each] = {**times, "megabytes": megabytes(_bundle(each, seed, options.work))}
+    for each, (layers, part) in SHAPES.items():
+        bundle = base if layers is None else shaped(layers, options.base, options.work / "shapes")
+        teacher = shaped(LAYERS, options.base, options.work / "shapes")
+        ours, peer = (Bundled(open_session(one, device="cpu")) for one in (bundle, teacher))
+        found[each] = {**costs(ours, peer, pool, part), "megabytes": megabytes(bundle)}
         say(f"{each}: {found[each]}")
-    return {"student": name, "seed": seed, **measured_here(), "costs": found}
+    items = items_ms(Bundled(open_session(base, device="cpu")), pool)
+    return {"student": name, "seed": seed, **measured_here(), "items, ms": items, "costs": found}
+
+
+def shaped(layers: int, base: Path, folder: Path) -> Path:
+    """A bundle whose pair model has so many of the base's layers, and has learned nothing."""
+    out = folder / f"{layers}-layers"
+    if not out.exists():
+        with TemporaryDirectory() as temporary:
+            trained = Path(temporary) / "trained"
+            first_model(Recipe(layers=layers), read_source(base, base.name), (), None).save(trained)
+            draft(TrainedOrder(base=str(base), trained=trained), out, say)
+    return out
 
 
 def _student(name: str, seed: int, options: argparse.Namespace) -> tuple[Model, float]:
     """The model of a cell as a worker would serve it, and the seconds of its training."""
-    taught = _bundle(TEACHER, seed, options.work).parent / "trained" / MODEL
+    taught = options.work / "cells" / f"{TEACHER.replace(' ', '-')}-{seed}" / "trained" / MODEL
     return learned(TEACHER if name in READ else name, dials(name, taught), seed, options)
 
 
@@ -148,32 +174,34 @@ def _ndcg(run: Run) -> list[float]:
 def costs(
     student: Model, teacher: Model, pool: Sequence[LabelledList], part: int = 1
 ) -> dict[str, float]:
-    """CPU milliseconds of scoring one list of a query that was never asked, and the student's share
-    of the teacher's, another model: where every item was read before, and where none was."""
-    found = {}
-    for case in CASES:
-        ours, peer = (
-            _lists(model, list(lists(pool, each)), case == NEW)
-            for model, each in ((student, part), (teacher, 1))
-        )
-        ours_us, peer_us = medians_us(
-            partial(next, ours), partial(next, peer), TIMED, time.process_time
-        )
-        found[f"{case}, ms"] = round(ours_us / 1e3, 1)
-        found[f"{case}, teacher's ms"] = round(peer_us / 1e3, 1)
-        found[case] = round(ours_us / peer_us, 3)
-    return found
+    """CPU milliseconds of scoring one list of a query that was never asked, where every item was
+    read before, of the student and of the teacher, another model;."""
+    ours, peer = (
+        _scored(model, list(lists(pool, each))) for model, each in ((student, part), (teacher, 1))
+    )
+    clock = time.process_time
+    ours_us, peer_us = medians_us(partial(next, ours), partial(next, peer), TIMED, clock)
+    return {"ms": round(ours_us / 1e3, 1), "teacher's ms": round(peer_us / 1e3, 1)}
 
 
-def _lists(model: Model, searches: Sequence[JoinedSearch], forget: bool) -> Iterator[object]:
-    """A list at a time; `forget` what was read of items before each."""
+def items_ms(model: Model, pool: Sequence[LabelledList]) -> float:
+    """CPU milliseconds of reading the items of one list that were never read."""
+    searches = list(lists(pool, 1))
+    texts = [[item_text(e.item, model.template) for e in one.entries] for one in searches]
+    fresh = iter(texts)
+
+    def read() -> None:
+        model.readings.clear()
+        embed(next(fresh), model)
+
+    return round(medians_us(read, lambda: None, TIMED, time.process_time)[0] / 1e3, 1)
+
+
+def _scored(model: Model, searches: Sequence[JoinedSearch]) -> Iterator[object]:
+    """A list at a time; all items were read before."""
     entries = [entry for search in searches for entry in search.entries]
-    known = [item_text(entry.item, model.template) for entry in entries]
-    if not forget:
-        embed(list(dict.fromkeys(known)), model)
+    embed([item_text(entry.item, model.template) for entry in entries], model)
     for search in searches:
-        if forget:
-            model.readings.clear()
         yield rerank([search], model)
 
 
@@ -203,20 +231,12 @@ def _queries(name: str, data: Path) -> list[GradedQuery]:
     return list(worth_measuring(read_set(name, data), SETS[name].fewest))
 
 
-def _bundle(name: str, seed: int, work: Path) -> Path:
-    """Where a cell's graphs are."""
-    if name == ZERO_SHOT:
-        return next((work / "zero-shot").iterdir())
-    trained = TEACHER if name in READ else name
-    return work / "cells" / f"{trained.replace(' ', '-')}-{seed}" / "draft"
-
-
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     """A student a line: means over seeds, paired with the teacher query by query."""
     titles = [*SETS, "from the teacher", "pair model alone", "from the teacher's"]
-    titles += [*(f"CPU time, {case}" for case in CASES), "MB", "seeds"]
+    titles += ["CPU time, known items", "new items", "MB", "seeds"]
     print("| student | " + " | ".join(titles) + " |\n|---|" + "--:|" * len(titles))
-    timed = {name: each for row in rows for name, each in row.get("costs", {}).items()}
+    timed = next((row for row in rows if row["student"] == COSTS), {})
     for name in CELLS[:-1]:
         of = [row for row in rows if row["student"] == name]
         seeds = {row["seed"] for row in of}
@@ -228,10 +248,23 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
         own = ALONE in of[0]["ndcg"]
         cells.append(f"{_values(of, ALONE).mean():.4f}" if own else "")
         cells.append(_apart(of, best, ALONE) if own else "")
-        known = timed.get(name) or timed.get(f"{name.split(',')[0]}, labels", {})
-        cells += [f"{known[case]:.2f}" if known else "" for case in CASES]
-        cells.append(f"{known['megabytes']:.0f}" if known else "")
+        cells += _cost(name, timed)
         print(f"| {name} | " + " | ".join([*cells, str(len(of))]) + " |")
+
+
+def _cost(name: str, timed: Mapping[str, Any]) -> list[str]:
+    """The shares of the teacher's time, and megabytes; nothing where they were not measured."""
+    if not timed:
+        return ["", "", ""]
+    known = timed["costs"]
+    one = known.get(name) or known[name.partition(",")[0]]
+    items = timed["items, ms"]
+    ours, peer = one["ms"], one["teacher's ms"]
+    return [
+        f"{ours / peer:.2f}",
+        f"{(ours + items) / (peer + items):.2f}",
+        f"{one['megabytes']:.0f}",
+    ]
 
 
 def _apart(of: Sequence[Mapping[str, Any]], best: Sequence[Mapping[str, Any]], way: str) -> str:
