@@ -29,6 +29,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import torch
 
 from export.draft import TrainedOrder, draft
 from export.session import open_session
@@ -140,7 +141,9 @@ def shaped(layers: int, base: Path, folder: Path) -> Path:
     if not out.exists():
         with TemporaryDirectory() as temporary:
             trained = Path(temporary) / "trained"
-            first_model(Recipe(layers=layers), read_source(base, base.name), (), None).save(trained)
+            first = first_model(Recipe(layers=layers), read_source(base, base.name), (), None)
+            torch.nn.init.ones_(first.pair_model.head.weight)  # a cosine's: equal logits prove none
+            first.save(trained)
             draft(TrainedOrder(base=str(base), trained=trained), out, say)
     return out
 

@@ -10,7 +10,15 @@ import pytest
 
 from export.draft import TrainedOrder, draft
 from export.session import open_session
-from tests.benchmarks.distilled import CELLS, COSTS, TEACHER, dials, lists, served
+from tests.benchmarks.distilled import (
+    CELLS,
+    COSTS,
+    TEACHER,
+    dials,
+    lists,
+    served,
+    shaped,
+)
 from tests.export.models import save_trained
 from tests.training.tiny import queries
 from tests.training.tuned import silent
@@ -52,3 +60,10 @@ def test_a_cells_recipe_is_what_its_name_says() -> None:
     assert found["3 layers, kl"].teacher.loss == "kl"
     assert found["2 layers, labels"] == Recipe(layers=2)
     assert all(one.teacher.folder == "teacher" for name, one in found.items() if "mse" in name)
+
+
+def test_shapes_of_fewer_layers_can_be_timed_without_a_training(base: Path, tmp_path: Path) -> None:
+    one, two = (shaped(layers, base, tmp_path) for layers in (1, 2))
+    sizes = [(each / "onnx" / "model.onnx").stat().st_size for each in (one, two)]
+    assert sizes[0] < sizes[1]
+    assert shaped(1, base, tmp_path) == one
