@@ -1,4 +1,5 @@
-"""The model that a training begins with: an earlier training's, or the base's."""
+"""The model that a training begins with: an earlier training's, or the base's; whole, or with
+fewer layers."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from export.tokenizer import PairTokenizer
 from export.trained import Trained, read_trained
 from training.quantised import load_quantised
 from training.recipe import FULL_BITS, Recipe
+from training.students import thin
 from training.tuning import BadRecipe
 
 Load: TypeAlias = Callable[[Source], PreTrainedModel]
@@ -49,6 +51,8 @@ def first_model(
         pair_model = PairModel(trunk, _pooling(recipe, source, trunk))
         torch.nn.init.zeros_(pair_model.head.weight)
         torch.nn.init.zeros_(pair_model.head.bias)
+    if recipe.layers is not None:
+        thin(pair_model.trunk, recipe.layers)
     head = None
     if categories:
         head = torch.nn.Linear(pair_model.trunk.config.hidden_size, len(categories))

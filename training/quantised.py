@@ -27,6 +27,7 @@ from export.onnx import load_trunk
 from export.source import Source
 from training.adapters import inject, quiet_bits
 from training.recipe import Recipe
+from training.students import thin
 from training.tuning import BadRecipe
 
 BLOCK: Final = 64  # weights that NF4 gives one scale
@@ -77,6 +78,8 @@ def restore(
     quantised one, unmerged, on the CPU."""
     learned = {name: each.cpu() for name, each in pair_model.trunk.state_dict().items()}
     pair_model.trunk = whole()  # and the quantised one is gone
+    if recipe.layers is not None:
+        thin(pair_model.trunk, recipe.layers)
     inject(pair_model.trunk, recipe, steps)
     unknown = pair_model.trunk.load_state_dict(learned, strict=False).unexpected_keys
     assert not unknown, f"what was learned has its place in the base: a bug ({unknown})"

@@ -67,6 +67,13 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "where the base's tokens tell them apart, else as it was trained; last for causal ones"
         ),
     ] = "auto"
+    layers: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="of the pair model, as many of those that it begins with, evenly spread: a "
+            "smaller student, which is served for less; the encoder keeps all; left out: all"
+        ),
+    ] = None
     tuning: Annotated[
         Tuning,
         Meta(

@@ -128,8 +128,8 @@ def layers(trunk: torch.nn.Module) -> torch.nn.ModuleList:
     lists = [each for each in trunk.modules() if isinstance(each, torch.nn.ModuleList)]
     if not lists:
         raise BadRecipe(
-            "the base has no list of layers to tell apart: expected tuning full or lora, and "
-            "layer_decay 1"
+            "the base has no list of layers to tell apart: expected tuning full or lora, "
+            "layer_decay 1 and layers left out"
         )
     return max(lists, key=len)
 

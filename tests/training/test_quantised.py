@@ -234,6 +234,17 @@ def test_a_run_over_few_bits_leaves_a_model_that_needs_none(source: Source, bits
     assert len(still) < len(own)
 
 
+@few_bits
+def test_a_student_over_few_bits_has_the_layers_of_a_student(base: Path, tmp_path: Path) -> None:
+    source = read_source(base, "base")
+    dials = {"tuning": "lora", **DIALS, "base_bits": 8, "max_steps": 8, "layers": 1}
+    student = read_trained(Path(tuned(dials, base, tmp_path / "student").folder), source)
+    found, own = student.pair_model.trunk, load_trunk(source)
+    assert found.config.num_hidden_layers == 1 < own.config.num_hidden_layers
+    whole = own.state_dict()
+    assert any(not torch.equal(each, whole[name]) for name, each in found.state_dict().items())
+
+
 RUNS: dict[str, dict[str, Any]] = {
     "8 bits, averaged, stopping early": {"base_bits": 8, "average": 0.5, "patience": 2},
     "4 bits, in parts": {"base_bits": 4, "accumulate": 2},
