@@ -211,7 +211,7 @@ def _run_judgments(options: argparse.Namespace) -> int:
     else:
         raise BadConfig("run --judgments: expected --base FOLDER_OR_ID, or a CONFIG.toml")
     queries = _labels(options)
-    with given_up(Round(work)):
+    with only_one(work), given_up(Round(work)):
         digest = pipeline.run_judgments(_seeded(config, options.seed), queries, options.out, say)
     _answer(options, {"digest": digest, "bundle": str(options.out)})
     return 0

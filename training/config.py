@@ -13,6 +13,7 @@ from training.collect import CollectSettings
 from training.debias import DebiasSettings
 from training.drift import DriftSettings
 from training.examination import ExaminationSettings
+from training.faults import explained
 from training.gate import GateSettings
 from training.impressions import LabelSettings
 from training.logs import LogSettings
@@ -116,8 +117,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def read(path: Path) -> Config:
     """The configuration in a TOML file; BadConfig names the file, the field and what it expects."""
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Config)
+        raw = path.read_bytes()
+        return msgspec.toml.decode(raw, type=Config)
     except OSError as error:
         raise BadConfig(f"{path}: {error.strerror}") from error
+    except msgspec.ValidationError as error:
+        why = explained(str(error), msgspec.toml.decode(raw), Config)
+        raise BadConfig(f"{path}: {why}") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise BadConfig(f"{path}: {error}") from error

@@ -16,6 +16,7 @@ from training.assess import Assessment
 from training.evaluate import Row
 from training.examination import Examination
 from training.gate import Decision
+from training.recipe import Recipe
 from training.uses import Uses
 
 REPORT: Final = "report/report.json"
@@ -30,6 +31,7 @@ class Dossier:
     decision: Decision
     assessment: Assessment
     manifest: Manifest  # with the constants that were judged
+    champion: str  # digest of the bundle that it was judged against
     counts: Mapping[str, float]
     losses: Sequence[Mapping[str, float]]  # of each logged step
     examination: Examination | None = None  # none where labels, not clicks, were learned from
@@ -67,9 +69,11 @@ class Dossier:
             f"# {verdict}",
             self.decision.reason[0].upper() + self.decision.reason[1:] + ".",
             "## What was compared",
+            self._beside(),
             "\n".join(f"- {check.line}" for check in self.decision.checks),
-            "## What was learned from",
+            "## What was learned from, and how",
             "\n".join(f"- {name}: {value:g}" for name, value in self.counts.items()),
+            f"By the default recipe{self._recipe()}.",
         ]
         if self.examination is not None:
             curve = ", ".join(f"{theta:.3f}" for theta in self.examination.theta)
@@ -90,9 +94,23 @@ class Dossier:
             parts.append(report.fairness(name, rows))
         return "\n\n".join(filter(None, parts)) + "\n"
 
+    def _beside(self) -> str:
+        """Whose numbers stand on which side of an arrow."""
+        parent = self.manifest.parent
+        who = "the base model as it comes" if parent is None else "the bundle that served"
+        return f"{who[0].upper()}{who[1:]} ({self.champion[:12]}) -> this one:"
+
+    def _recipe(self) -> str:
+        """What of the recipe is not its default, as its TOML has it."""
+        own = (self.manifest.training or {}).get("recipe", {})
+        plain = msgspec.to_builtins(Recipe())
+        told = [f"{name} {each}" for name, each in own.items() if each != plain.get(name)]
+        return f", but for {', '.join(told)}" if told else ""
+
     def _numbers(self) -> dict[str, Any]:
         return {
             "decision": self.decision,
+            "champion": self.champion,
             "counts": dict(self.counts),
             "examination": self.examination,
             "losses": list(self.losses),

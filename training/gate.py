@@ -162,11 +162,13 @@ def decide(checks: Sequence[Check], settings: GateSettings) -> Decision:
     """Promote, or not: the first reason against it, or what became better."""
     failed = [check for check in checks if check.verdict == "worse"]
     failed += _unheld(checks, settings.floors)
-    better = [
-        check for check in checks if check.verdict == "better" and check.measure in settings.asked
-    ]
+    asked = [check for check in checks if check.measure in settings.asked]
+    better = [check for check in asked if check.verdict == "better"]
     if failed:
         reason = "refused: " + "; ".join(check.line for check in failed)
+    elif asked and all(check.verdict == "unknown" for check in asked):
+        told = "; ".join(check.line for check in asked)
+        reason = f"refused: nothing asked for is known: {told}"
     elif not better:
         reason = "refused: nothing asked for got better with confidence (asked: {})".format(
             ", ".join(settings.asked)

@@ -152,7 +152,7 @@ def given_up(one: Round) -> Iterator[None]:
         yield
     except Exception as error:
         if one.folder.exists() and (isinstance(error, Expired) or not isinstance(error, PASSING)):
-            LOG.warning("%s is given up; the next round begins with what is then there", one.folder)
+            LOG.warning("%s is given up: what begins there next begins anew", one.folder)
             one.abandon()
         raise
 

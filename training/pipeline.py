@@ -45,6 +45,7 @@ from training.service import begins_with, begun, in_service, pin, promote_once, 
 from training.sources import CHAMPION
 from training.synthetic import synthetic
 from training.teach import Say
+from training.teachers import check_teacher
 from training.unlabelled import agreed, without_behaviour
 from training.uses import uses
 from worker.ranking.join import JoinedSearch
@@ -68,6 +69,7 @@ def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
     RegistryError where it cannot go on: the live model stays, and the round can be taken up."""
     if (ended := one.outcome()) is not None:
         return ended
+    check_teacher(config.recipe)
     registry = Registry(config.registry.url)
     pinned = begun(one, config.digest, lambda: pin(config, number, registry))
     logs, snapshot = config.logs.open(), msgspec.convert(pinned.snapshot, Snapshot)
@@ -155,11 +157,11 @@ def run_judgments(
     in progress stands in the configuration's `work`, and is gone when it is done. Raises as
     `run_round` does, and BadRound where `work` was begun with other labels or settings.
     """
+    lesson = lesson_of(config, queries)
     work = Round(Path(config.work))
     both = hashlib.sha256(f"{config.digest} {digest(queries)}".encode()).hexdigest()
     now = datetime.now(UTC)
     begun(work, both, lambda: Pinned(number=0, began=now, champion=None, config=both, snapshot={}))
-    lesson = lesson_of(config, queries)
     base = side(encoder or zero_shot(config, say))
     sealed = learned(config, work, lesson, Bench(base, base, config), None, say, load=load)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -174,6 +176,7 @@ def lesson_of(config: Config, queries: Sequence[GradedQuery]) -> Lesson:
     """Human labels as `run_judgments` shares them out. Raises BadConfig where the recipe asks for a
     champion or for unlabelled lists: labels alone have neither."""
     recipe = config.recipe
+    check_teacher(recipe)
     for name, asked in {"start": recipe.start, "teacher.folder": recipe.teacher.folder}.items():
         if asked == CHAMPION:
             raise BadConfig(
@@ -214,6 +217,7 @@ def learned(
             decision=decision,
             assessment=assessment,
             manifest=challenger.manifest,
+            champion=bench.champion.model.digest or "",
             counts=lesson.counts,
             losses=trained_result(one).losses,
             examination=lesson.examination,

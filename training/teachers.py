@@ -45,6 +45,7 @@ from worker.ranking.spelling import spelled
 from worker.ranking.text import pair_texts
 from worker.ranking.tokens import pack_pairs
 
+CONFIG: Final = "config.json"  # of a Hugging Face model
 LISTS: Final = 64  # that are scored together, those of like length in one batch
 
 Score: TypeAlias = Callable[[Sequence[JoinedSearch]], list[Doubles]]
@@ -68,6 +69,7 @@ def find_teacher(
     written for all but bundles, which have their own. Raises BadRecipe where there is no teacher in
     the folder, and BundleError where it cannot be read.
     """
+    check_teacher(recipe)
     folder = Path(recipe.teacher.folder)
     if not recipe.teacher.folder:
         return None
@@ -79,14 +81,21 @@ def find_teacher(
         return Teacher(bundle.digest(folder), partial(_bundle, folder, recipe.threads or 1))
     if any((folder / name).is_file() for name in (NOTES, ADAPTER)):
         make = partial(_trained, folder, base, template)
-    elif (folder / "config.json").is_file():
-        make = partial(_cross_encoder, folder, template)
     else:
-        raise BadRecipe(
-            f"teacher.folder {recipe.teacher.folder!r}: expected a folder with a bundle's"
-            f" {bundle.MANIFEST}, a training's {NOTES} or a Hugging Face config.json"
-        )
+        make = partial(_cross_encoder, folder, template)
     return Teacher(weights_sha256(folder, folder.name), make)
+
+
+def check_teacher(recipe: Recipe) -> None:
+    """Raise BadRecipe where the folder that the recipe names has no teacher."""
+    named = recipe.teacher.folder
+    known = (bundle.MANIFEST, NOTES, ADAPTER, CONFIG)
+    if named in ("", CHAMPION) or any((Path(named) / each).is_file() for each in known):
+        return
+    raise BadRecipe(
+        f"teacher.folder {named!r}: expected a folder with a bundle's {bundle.MANIFEST}, a"
+        f" training's {NOTES} or a Hugging Face {CONFIG}"
+    )
 
 
 def taught(teacher: Teacher, sheets: Sequence[Sheet], kept: Path, say: Say) -> list[Sheet]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tests.factories import candidate, event, joined, ranked_item, rule
 from worker.events import RankedList, Why
 from worker.policies import Policy
@@ -51,6 +53,13 @@ def test_rules_limits_and_exploration_are_told() -> None:
     assert "sponsored" in told
     assert "rules that spoke: top" in told
     assert "limits that the candidates did not allow: caps.brand" in told
+
+
+def test_a_query_that_was_read_otherwise_is_told_as_both() -> None:
+    found = msgspec.structs.replace(ranked(), read_as="running shoes")
+    assert " 'running shoes'  dial" in table(found)
+    assert " read as " in table(found)
+    assert " read as " not in table(ranked())
 
 
 def test_a_limit_that_held_back_a_better_item_is_told() -> None:

@@ -58,6 +58,13 @@ def test_a_configuration_that_is_written_down_is_read_as_it_was(tmp_path: Path) 
             if name != "tenants"
         ),
         ("[wrong]", "unknown field `wrong`"),
+        ("[recipe]\nmax_step = 4", r"\$\.recipe`; was max_steps meant\?$"),
+        ("[recipe]\nmost = 4", r"unknown field `most` - at `\$\.recipe`$"),
+        ("[recipe]\nepochs = -3", r"int` >= 1 - at `\$\.recipe\.epochs`; got -3$"),
+        ('[recipe]\ntuning = "loar"', r"`; expected one of adalora, .*, lora, rslora$"),
+        ('[recipe.attack]\nkind = "fmg"', r"`; expected one of fgm, .*, smart$"),
+        ('[[recipe.fairness.groups]]\nfeild = "brand"', r"groups\[0\]`; was field meant\?$"),
+        ("[gate.margins]\nrelevance = -0.1", r"`; got -0\.1$|\$\.gate\.margins\[\.\.\.\]`$"),
         ("[judge", r"config\.toml: "),
     ],
 )

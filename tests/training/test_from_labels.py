@@ -17,6 +17,7 @@ from training import pipeline
 from training.__main__ import main
 from training.config import BadConfig
 from training.judgments import read_jsonl
+from training.loop import only_one
 from training.recipe import Recipe
 from training.sources import CHAMPION, Teacher
 from worker import codec
@@ -92,6 +93,26 @@ def test_too_few_labels_are_told_before_anything_is_trained(
     said = capsys.readouterr().err
     assert "expected at least 1 and 50; nothing was trained" in said
     assert [each.name for each in tmp_path.iterdir()] == ["few.jsonl"]
+
+
+def test_a_teacher_that_is_not_there_is_told_before_anything_is_made(
+    labels: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny.config(tmp_path / "work", tiny_base, recipe=Recipe(teacher=Teacher(folder="no")))
+    file = tiny.write_config(tmp_path / "config.toml", config)
+    said = ["run", str(file), "--judgments", str(labels), "--out", str(tmp_path / "out")]
+    assert main(said) == 2
+    assert "teacher.folder 'no': expected a folder with" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_a_second_run_into_one_folder_is_refused(
+    labels: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with only_one(tmp_path / ".out.work"):
+        assert main(arguments(labels, tiny_base, tmp_path / "out")) == 2
+    assert ".out.work: another process is running rounds here" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_labels_alone_have_no_champion(first_round: Made, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.gate import Check, GateSettings, decide, judged
+from training.gate import Check, GateSettings, decide, judged, known
 
 SETTINGS = GateSettings(margins={"relevance": 0.01, "diversity": 0.02}, asked=("relevance",))
 
@@ -83,6 +83,14 @@ def test_what_was_not_measured_is_not_known_and_stands_in_nobodys_way() -> None:
     assert nothing.verdict == "unknown"
     assert "no golden queries" in nothing.line
     assert decide([nothing, check("relevance", 0.01, 0.02)], SETTINGS).promote
+
+
+def test_where_all_that_was_asked_for_is_unknown_the_reason_says_so() -> None:
+    few = known(check("relevance", 0.01, 0.02), 6, 6, SETTINGS)
+    decision = decide([few, check("calibration", -0.005, 0.005)], SETTINGS)
+    assert not decision.promote
+    assert decision.reason.startswith("refused: nothing asked for is known: relevance on held-out")
+    assert decision.reason.endswith("6 of 6 queries tell of it, 20 are needed")
 
 
 def test_nothing_better_means_nothing_changes() -> None:

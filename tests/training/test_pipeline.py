@@ -64,6 +64,9 @@ def test_a_round_ends_with_a_sealed_bundle_that_tells_how_it_came_about(first_ro
     assert methods == {"random", "bm25", "cosine", "zero-shot", "zero-shot + dial", "challenger"}
     page = (folder / "report/report.md").read_text()
     assert page.startswith("# Promoted\n")
+    assert f"The base model as it comes ({report['champion'][:12]}) -> this one:\n" in page
+    assert "By the default recipe, but for " in page
+    assert "learning_rate 0.001" in page
     assert "## What the model uses\n" in page
     uses = report["uses"]
     assert set(uses["sizes"]) == {HAS, LACKS, "title"}

@@ -27,10 +27,12 @@ def sentence(item: RankedItem, *, drawn: bool = False) -> str:
 
 
 def table(ranked: RankedList) -> str:
-    """The list as text: a line an item, and what became of rules and limits."""
+    """The list as text: a line an item, the engine's rank in brackets, and what became of rules and
+    limits."""
     model = f"model {ranked.model[:12]}" if ranked.model else "no model"
     state = f"degraded: {ranked.reason}" if ranked.degraded else model
-    title = f"{ranked.query_id}  {ranked.user_query!r}  dial {ranked.diversity:g}  ({state})"
+    read = f" read as {ranked.read_as!r}" if ranked.read_as else ""
+    title = f"{ranked.query_id}  {ranked.user_query!r}{read}  dial {ranked.diversity:g}  ({state})"
     rows = [
         (
             str(item.rank),
