@@ -140,7 +140,7 @@ def fine_tune(
             return msgspec.json.decode((out / RESULT).read_bytes(), type=Trained)
         if teacher is not None:
             learnt = taught(teacher, learnt, out / TAUGHT, say)
-        whole = partial(load, source)
+        whole = partial(load_trunk, source)  # its own: what is shared would stand beside few bits
         return _trained(run, exportable, learnt, watched, words, out, say, whole, start is None)
 
 

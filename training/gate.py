@@ -73,6 +73,7 @@ class Check(Struct, frozen=True, kw_only=True):
 
     measure: str  # relevance, diversity, calibration, classification, latency, goldens, …
     on: str  # the set of queries, or what else it was measured on
+    by: str = ""  # what tells the groups apart that were compared
     champion: float | None = None
     challenger: float | None = None
     change: float | None = None
@@ -161,7 +162,7 @@ def known(check: Check, telling: int, of: int, settings: GateSettings) -> Check:
 def decide(checks: Sequence[Check], settings: GateSettings) -> Decision:
     """Promote, or not: the first reason against it, or what became better."""
     failed = [check for check in checks if check.verdict == "worse"]
-    failed += _unheld(checks, settings.floors)
+    failed = failed or _unheld(checks, settings.floors)
     asked = [check for check in checks if check.measure in settings.asked]
     better = [check for check in asked if check.verdict == "better"]
     if failed:
@@ -179,12 +180,13 @@ def decide(checks: Sequence[Check], settings: GateSettings) -> Decision:
 
 
 def _unheld(checks: Sequence[Check], floors: Mapping[str, float]) -> list[Check]:
-    """What was found of each measure that has a floor and is known nowhere."""
-    missing = floors.keys() - {check.measure for check in checks if check.verdict != "unknown"}
-    found = [check for check in checks if check.measure in missing]
+    """What was found of a measure that has a floor and is known nowhere by one way to group."""
+    known = {(check.measure, check.by) for check in checks if check.verdict != "unknown"}
+    guarded = [check for check in checks if check.measure in floors]
+    found = [check for check in guarded if (check.measure, check.by) not in known]
     return found + [
         Check(measure=name, on="any set of queries", floor=floors[name])
-        for name in sorted(missing - {check.measure for check in found})
+        for name in sorted(floors.keys() - {check.measure for check in guarded})
     ]
 
 

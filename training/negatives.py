@@ -38,16 +38,22 @@ class Catalogue:
 
 
 def with_negatives(
-    lists: Sequence[LabelledList], vectors: Mapping[str, Vector], template: Template, count: int
+    lists: Sequence[LabelledList],
+    known: Sequence[LabelledList],
+    vectors: Mapping[str, Vector],
+    template: Template,
+    count: int,
 ) -> Sequence[LabelledList]:
-    """The lists, each with at most `count` items of the others behind its own, of grade 0.
+    """The lists, each with at most `count` items of others behind its own, of grade 0.
 
-    `vectors` are the encoder's by rendered text. A list without a query's vector, or of which
-    nothing is relevant and near, stays as it is. Raises KeyError for an item without a vector.
+    The items are those of all that is `known`, and so is what a query's lists have shown, though
+    not all of it is learned. `vectors` are the encoder's by rendered text. A list without a query's
+    vector, or of which nothing is relevant and near, stays as it is. Raises KeyError for an item
+    without a vector.
     """
     if count == 0:
         return lists
-    catalogue = _catalogue(lists, vectors, template)
+    catalogue = _catalogue(known, vectors, template)
     return [_harder(one, catalogue, vectors, template, count) for one in lists]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from training.bootstrap import BLOCKS, percentiles, resampled
@@ -41,13 +42,13 @@ def parity_checks(
     pools: Pools, two: Two, on: str, beside: str, settings: GateSettings
 ) -> Iterator[Check]:
     """A check for each of FAIR; `beside` is what a note ends with: what fairness is bought with."""
-    if pools.field is not None:
-        on = f"{on} by {pools.field}"
+    by = pools.field or ""
+    on = f"{on} by {by}" if by else on
     count = len(pools.items)
     if len(set(pools.groups) - {None}) < 2:
         few = "there are no two groups large enough to compare"
         for name in FAIR:
-            yield known(Check(measure=name, on=on, note=few), 0, count, settings)
+            yield known(Check(measure=name, on=on, by=by, note=few), 0, count, settings)
         return
     sums = [tallies(pools, lists, two.k) for lists in (two.old, two.new)]
     old, new = (measures(each.sum(axis=0, keepdims=True))[0] for each in sums)
@@ -55,7 +56,8 @@ def parity_checks(
     low, high = percentiles(drawn[1] - drawn[0])
     for name, *numbers in zip(FAIR, old, new, new - old, low, high, strict=True):
         told = _telling(pools, pools.relevant if name == "equal_opportunity" else pools.groups)
-        yield known(_check(name, on, numbers, f"{TELLS[name]}{beside}"), told, count, settings)
+        found = _check(name, on, numbers, f"{TELLS[name]}{beside}")
+        yield known(msgspec.structs.replace(found, by=by), told, count, settings)
 
 
 def _check(name: str, on: str, numbers: Sequence[float], note: str) -> Check:

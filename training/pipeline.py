@@ -90,7 +90,8 @@ def run_round(config: Config, number: int, one: Round, say: Say) -> Outcome:
 
     base = side(zero_shot(config, say))
     bench = Bench(base, in_service(config, pinned.champion, base), config)
-    lesson = enlarged(config, one, lesson, without_behaviour(learn, past), bench.models, say)
+    drawn = replayed(learn, config.recipe.replay, config.recipe.seed)
+    lesson = enlarged(config, one, lesson, without_behaviour(drawn, past), bench.models, say)
     clicks = clicks_checks(past, recent, examination, items, config)
     sealed = learned(config, one, lesson, bench, pinned.champion, say, clicks)
     decision = msgspec.json.decode((sealed / DECISION).read_bytes(), type=Decision)
@@ -138,7 +139,8 @@ def enlarged(
     asks for none of them. `models` are the base's and what serves."""
     if not config.recipe.unlabelled.share:
         return lesson
-    lists, counts = agreed(unlabelled, lesson.learn, config, models, one, say)
+    drawn = replayed(lesson.learn, config.recipe.replay, config.recipe.seed)
+    lists, counts = agreed(unlabelled, drawn, config, models, one, say)
     return replace(lesson, agreed=lists, counts={**lesson.counts, **counts})
 
 
@@ -282,13 +284,15 @@ def taught(
 def _prepared(lesson: Lesson, recipe: Recipe, base: Model) -> tuple[Lesson, Mapping[str, Vector]]:
     """The lesson as it is learned, and the base's vectors of its texts: older periods drawn, lists
     and items that nobody showed added, queries read as they are meant, groups weighed."""
-    drawn = replayed(lesson.learn, recipe.replay, recipe.seed)
-    made = synthetic(drawn, recipe.augment.synthetic, recipe.seed)
-    shown, kept = as_read([*drawn, *made], base), as_read(lesson.kept, base)
-    vectors = teach.vectors_of([*shown, *kept, *lesson.agreed], base)
-    harder = with_negatives(shown, vectors, base.template, recipe.augment.hard_negatives)
-    learn = reweighed(harder, recipe.fairness)
-    return replace(lesson, learn=learn, kept=kept), vectors
+    shown, kept = as_read(lesson.learn, base), as_read(lesson.kept, base)
+    drawn = replayed(shown, recipe.replay, recipe.seed)
+    made = as_read(synthetic(drawn, recipe.augment.synthetic, recipe.seed), base)
+    known, lists = [*shown, *made], [*drawn, *made]
+    vectors = teach.vectors_of([*known, *kept, *lesson.agreed], base)
+    harder = with_negatives(lists, known, vectors, base.template, recipe.augment.hard_negatives)
+    weighed = reweighed([*harder, *lesson.agreed], recipe.fairness)
+    learn, agreed = weighed[: len(lists)], weighed[len(lists) :]
+    return replace(lesson, learn=learn, kept=kept, agreed=agreed), vectors
 
 
 def trained_result(one: Round) -> Trained:

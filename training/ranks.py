@@ -29,6 +29,8 @@ LOST: Final = 2  # status of a rank that lost the others
 VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 TOLD: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # by torchrun
 
+MEETING: Final = ("MASTER_ADDR", "MASTER_PORT")
+
 
 class RankLost(PrismrankError, ConnectionError):
     """Another process is gone. All end; what was made stays, for the same command to go on from."""
@@ -41,9 +43,10 @@ def together(command: Callable[[], int], helper: Callable[[], None]) -> int:
     say which rank this is, nothing is begun.
     """
     told = {name: os.environ.get(name, "nothing") for name in TOLD}
-    if not all(value.isdecimal() for value in told.values()):
-        got = ", ".join(f"{name} {value}" for name, value in told.items())
-        expected = "several ranks: expected the numbers that torchrun gives to each"
+    addressed = all(os.environ.get(name) for name in MEETING)
+    if not (addressed and all(value.isdecimal() for value in told.values())):
+        got = ", ".join(f"{name} {os.environ.get(name, 'nothing')}" for name in (*TOLD, *MEETING))
+        expected = "several ranks: expected what torchrun tells each"
         print(f"error: {expected}, got {got}; nothing was begun", file=sys.stderr)
         return LOST
     rank, count, local, _ = map(int, told.values())

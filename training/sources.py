@@ -66,5 +66,10 @@ class Unlabelled(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 0.8
     weight: Annotated[
         float,
-        Meta(gt=0, lt=1, description="of what they agree on, in mean weights of a real grade"),
+        Meta(
+            gt=0,
+            lt=1,
+            description="of a grade that they agree on, in mean weights of a real one; what a "
+            "teacher says, diversity and groups count in full",
+        ),
     ] = 0.3

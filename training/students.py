@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel
 
+from export.models import hidden
 from training.tuning import BadRecipe, layers
 
 
@@ -39,14 +40,31 @@ def thin(trunk: PreTrainedModel, count: int) -> None:
             " nothing was trained"
         )
     staying = kept(len(found), count)
-    _take(found, staying)
-    kinds = getattr(trunk.config, "layer_types", None)
+    for name, value in vars(trunk.config).items():  # of each layer: how far it looks, …
+        if "layer" in name and isinstance(value, list) and len(value) == len(found):
+            setattr(trunk.config, name, [value[place] for place in staying])
     trunk.config.num_hidden_layers = count
-    if kinds is not None:  # of a decoder, which says of each layer how far it looks
-        trunk.config.layer_types = [kinds[place] for place in staying]
-
-
-def _take(found: torch.nn.ModuleList, staying: tuple[int, ...]) -> None:
     for place in reversed(range(len(found))):
         if place not in staying:
             del found[place]
+    _check_is_read_back(trunk, count)
+
+
+@torch.no_grad()
+def _check_is_read_back(trunk: PreTrainedModel, count: int) -> None:
+    """Raise BadRecipe where the model that its configuration now tells of is another one: so it
+    would be exported. One in few bits is not tried."""
+    if any(each.dtype != torch.float32 for each in trunk.parameters()):
+        return
+    again = type(trunk)(trunk.config)
+    again.load_state_dict(trunk.state_dict())
+    tokens = torch.arange(min(8, trunk.config.vocab_size))[None].to(trunk.device)
+    learns = trunk.training
+    mask = torch.ones_like(tokens)
+    mine, its = (hidden(each.eval(), tokens, mask) for each in (trunk, again.to(trunk.device)))
+    trunk.train(learns)
+    if not torch.allclose(mine, its, atol=1e-4):
+        raise BadRecipe(
+            f"layers {count}: without some of its layers {type(trunk).__name__} is not the model"
+            " that its configuration tells of; nothing was trained"
+        )

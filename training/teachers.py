@@ -37,7 +37,7 @@ from training.sources import CHAMPION
 from training.tuning import BadRecipe
 from worker.ranking.bundled import Bundled
 from worker.ranking.join import JoinedSearch
-from worker.ranking.judge import first_stage
+from worker.ranking.judge import Judged, first_stage
 from worker.ranking.model import Doubles, Model, TokenBatch, TokenBudget
 from worker.ranking.pairs import second_stage
 from worker.ranking.rerank import needed, read
@@ -132,11 +132,25 @@ def _bundle(folder: Path, threads: int) -> Score:
 
 def as_served(model: Model, searches: Sequence[JoinedSearch]) -> list[Doubles]:
     """The logits that a worker would order by: both stages, blended and calibrated."""
+    logits = [one.logits for one in _judged(model, searches)]
+    return [each for each in logits if each is not None]  # all: each has a query
+
+
+def own_word(model: Model, searches: Sequence[JoinedSearch]) -> list[Doubles]:
+    """The same, but 0 for all of a list of which a part is the base model's word and not its own:
+    its items lie beyond what its pair model learned from."""
+    return [
+        one.logits if model.pairs is None or one.pair_share == 1.0 else 0.0 * one.logits
+        for one in _judged(model, searches)
+        if one.logits is not None  # of none: each has a query
+    ]
+
+
+def _judged(model: Model, searches: Sequence[JoinedSearch]) -> list[Judged]:
     searches = [spelled(replace(_whole(search), asked=None), model) for search in searches]
     readings = read(needed(searches, model), model)
     judged = [first_stage(search, readings, model) for search in searches]
-    logits = [one.logits for one in second_stage(searches, judged, model)]
-    return [each for each in logits if each is not None]  # all: each has a query
+    return list(second_stage(searches, judged, model))
 
 
 def _whole(search: JoinedSearch) -> JoinedSearch:

@@ -10,7 +10,8 @@ else the base's encoder, which reads them apart. One model before a noised text 
 They agree on the longest part of a list that both put in the same order, the longest increasing
 subsequence of one in the other's ranks; what is left out of it is their distance (Ulam 1972, "Some
 ideas and prospects in biomathematics"). Unlike Kendall's tau it names the candidates that spoil the
-order, so nothing enters that they disagree on, not even with a list that they mostly agree on. As
+order, so nothing enters that they disagree on, not even with a list that they mostly agree on; nor
+a list that lies beyond what the pair model learned from, where its word is the base's cosine. As
 FixMatch (Sohn et al. 2020) does, a list below the threshold is left out. Chance alone puts about
 2 sqrt(n) of n in one order, and most of a short list. A grade is P(relevant) as what serves has it,
 on the scale of the grades that it was calibrated on: soft, which Xie et al. 2020, "Self-training
@@ -38,7 +39,7 @@ from training.progress import Say
 from training.replay import reservoir
 from training.rounds import Round, write_whole
 from training.sources import Unlabelled
-from training.teachers import Score, as_served, find_teacher, scored
+from training.teachers import Score, as_served, find_teacher, own_word, scored
 from training.tuning import BadRecipe
 from worker.ranking.join import JoinedSearch
 from worker.ranking.judge import sigmoid
@@ -68,15 +69,15 @@ def without_behaviour(
 
 def second_teacher(config: Config, base: Model, champion: Model) -> Callable[[], Score] | None:
     """Who is asked beside what serves, the `champion`, once it is loaded: the recipe's teacher;
-    where that is nobody else, the base's cosine; None where nothing but the base is there.
+    where that is nobody else, the base's cosine; None where what serves is but a cosine too.
 
     Raises as `find_teacher` does.
     """
     source = read_source(config.model.base_folder, config.model.base)
     other = find_teacher(config.recipe, source, config.model.pair_template, champion)
-    if other is not None and other.sha256 != champion.digest:
+    if other is not None and other.sha256 not in {champion.digest or "", base.digest or ""}:
         return other.ready
-    return None if champion is base else lambda: partial(as_served, base)
+    return None if champion.pairs is None else lambda: partial(as_served, base)
 
 
 def verdicts(
@@ -126,19 +127,20 @@ def agreed(
     (base, champion), settings = models, config.recipe.unlabelled
     second = second_teacher(config, base, champion)
     if second is None:
-        say("nothing serves yet, nor is another teacher named: no unlabelled list is learned from")
+        say("no pair model serves, no other teacher is named: no unlabelled list is learned from")
         return [], _counts(len(unlabelled), 0, 0)
     asked = drawn(unlabelled, round(settings.share * len(learn)), config.recipe.seed)
     asked = [spelled(each, base) for each in asked]
 
     def both() -> tuple[Score, Score]:
-        return partial(as_served, champion), second()
+        return partial(own_word, champion), second()
 
     lists = judged(asked, settings, mean_weight(learn), both, one)
-    counts = _counts(len(unlabelled), len(lists), len(asked) - len(lists))
-    found, learned, refused = counts.values()
-    say(f"{learned} of {found} unlabelled lists learned from, {refused} refused for disagreement")
-    return lists, counts
+    say(
+        f"{len(lists)} of {len(asked)} unlabelled lists learned from; of the others the teachers"
+        " say too little in one order, or what serves has no word of its own"
+    )
+    return lists, _counts(len(unlabelled), len(asked), len(lists))
 
 
 def judged(
@@ -148,8 +150,8 @@ def judged(
     teachers: Callable[[], Sequence[Score]],
     one: Round,
 ) -> list[LabelledList]:
-    """What the teachers, asked once in a round, agree on: each candidate weighs the settings' share
-    of `real`, a real grade's weight; what they disagree on is left out of its list."""
+    """What the teachers, asked once in a round, agree on: each grade weighs the settings' share of
+    `real`, a real grade's weight; what they disagree on is left out of its list."""
 
     def ask(folder: Path) -> None:
         found = verdicts(asked, teachers(), settings.agreement)
@@ -177,9 +179,9 @@ def drawn(searches: Sequence[JoinedSearch], count: int, seed: int) -> list[Joine
     return [fit[row] for row in sorted(reservoir(range(len(fit)), count, chance))]
 
 
-def _counts(found: int, learned: int, refused: int) -> dict[str, float]:
+def _counts(found: int, asked: int, learned: int) -> dict[str, float]:
     """As a report tells of them."""
-    return {"unlabelled": found, "unlabelled_learned": learned, "unlabelled_refused": refused}
+    return {"unlabelled": found, "unlabelled_asked": asked, "unlabelled_learned": learned}
 
 
 def _verdict(said: Doubles, agreement: float) -> Verdict | None:

@@ -126,12 +126,13 @@ def learned(
         return model, 0.0
     one = Round(options.work / "cells" / f"{name.replace(' ', '-')}-{seed}")
     lesson = pipeline.Lesson(learn, kept, {}, {"lists": len(learn), "kept": len(kept)})
+    began = time.process_time()
     if "unlabelled" in dials:
         serves, _ = learned(PLAIN, {}, seed, options)
+        began = time.process_time()
         asked = {id(each) for each in chosen}
         withheld = [each.search for each in lists if id(each) not in asked]
         lesson = pipeline.enlarged(config, one, lesson, withheld, (model, serves), say)
-    began = time.process_time()
     taught = Bundled(pipeline.taught(config, one, lesson, model, None, say))
     return taught, time.process_time() - began
 

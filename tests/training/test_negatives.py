@@ -54,7 +54,7 @@ def titles(one: LabelledList) -> list[str]:
 
 
 def test_a_list_is_given_the_nearest_that_none_of_its_query_has_shown() -> None:
-    found = with_negatives(LISTS, VECTORS, Template(), 2)
+    found = with_negatives(LISTS, LISTS, VECTORS, Template(), 2)
     boots, again, caps = found
     # "copy" is nearer than 95 % of "good boot"; "near boot" was shown for the same words
     assert titles(boots) == ["good boot", "bad boot", "far boot", "cap"]
@@ -64,7 +64,7 @@ def test_a_list_is_given_the_nearest_that_none_of_its_query_has_shown() -> None:
 
 
 def test_they_have_grade_0_and_weigh_together_as_one_candidate() -> None:
-    boots = with_negatives(LISTS, VECTORS, Template(), 2)[0]
+    boots = with_negatives(LISTS, LISTS, VECTORS, Template(), 2)[0]
     assert boots.grades.tolist() == [1.0, 0.0, 0.0, 0.0]
     assert boots.weights.tolist() == [0.5, 0.5, 0.25, 0.25]
     assert [entry.engine_rank for entry in boots.search.entries] == [1, 2, 3, 4]
@@ -73,11 +73,18 @@ def test_they_have_grade_0_and_weigh_together_as_one_candidate() -> None:
 
 
 def test_none_asked_for_is_none_and_a_query_without_a_vector_has_none() -> None:
-    assert with_negatives(LISTS, VECTORS, Template(), 0) is LISTS
+    assert with_negatives(LISTS, LISTS, VECTORS, Template(), 0) is LISTS
     without = {name: vector for name, vector in VECTORS.items() if name != "boots"}
-    assert with_negatives(LISTS, without, Template(), 2)[0] is LISTS[0]
+    assert with_negatives(LISTS, LISTS, without, Template(), 2)[0] is LISTS[0]
     with pytest.raises(KeyError, match="good boot"):
-        with_negatives(LISTS, {}, Template(), 2)
+        with_negatives(LISTS, LISTS, {}, Template(), 2)
+
+
+def test_what_an_older_list_has_shown_is_no_negative_though_it_is_not_learned_from() -> None:
+    (boots,) = with_negatives(LISTS[:1], LISTS, VECTORS, Template(), 9)
+    assert titles(boots) == ["good boot", "bad boot", "far boot", "cap"]
+    (alone,) = with_negatives(LISTS[:1], LISTS[::2], VECTORS, Template(), 9)
+    assert "near boot" not in titles(alone), "nor is it known"
 
 
 @given(COSINES, st.sets(st.integers(0, 29)), st.floats(-1, 1), st.integers(1, 5))
@@ -104,7 +111,7 @@ def test_what_is_mined_is_learned_from(base: Path, tmp_path: Path) -> None:
     def losses(name: str, **augment: int) -> object:
         recipe = msgspec.convert({**SMALL, "max_steps": 4, "augment": augment}, Recipe)
         out = tmp_path / name
-        learn = with_negatives(lists, vectors, Template(), recipe.augment.hard_negatives)
+        learn = with_negatives(lists, lists, vectors, Template(), recipe.augment.hard_negatives)
         return fine_tune(recipe, base, learn, [], vectors, (), out, silent).losses
 
     assert losses("none", hard_negatives=0) == losses("plain")
@@ -112,7 +119,7 @@ def test_what_is_mined_is_learned_from(base: Path, tmp_path: Path) -> None:
 
 
 def test_a_list_keeps_all_else() -> None:
-    search = with_negatives(LISTS, VECTORS, Template(), 1)[0].search
+    search = with_negatives(LISTS, LISTS, VECTORS, Template(), 1)[0].search
     was = LISTS[0].search
     assert search.event == was.event
     assert search.entries[:2] == was.entries

@@ -175,6 +175,29 @@ def test_few_queries_tell_nothing() -> None:
     assert "6 of 6 queries tell of it, 7 are needed" in found["exposure_parity"].line
 
 
+def test_a_floor_is_asked_of_each_way_to_group() -> None:
+    asked = GateSettings(asked=("exposure_parity",), floors={"exposure_parity": 0.8})
+    known_by_brand = judged(
+        Check(
+            measure="exposure_parity",
+            on="dev by brand",
+            by="brand",
+            champion=0.8,
+            challenger=0.9,
+            change=0.1,
+            low=0.05,
+            high=0.15,
+        ),
+        asked,
+    )
+    by_price = Check(measure="exposure_parity", on="dev by price", by="price", floor=0.8)
+    assert decide([known_by_brand], asked).promote
+    decision = decide([known_by_brand, by_price], asked)
+    assert decision.reason == (
+        "refused: exposure_parity on dev by price: nothing was measured, 0.8 is needed"
+    )
+
+
 @pytest.mark.parametrize("measure", ["exposure_parity", "relevance"], ids=["few", "no check"])
 def test_a_floor_that_nothing_tells_of_is_not_held(measure: str) -> None:
     """Relevance became better, and whether the challenger has what it must have is not known."""

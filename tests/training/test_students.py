@@ -24,6 +24,8 @@ from transformers import (
     ModernBertModel,
     Qwen3Config,
     Qwen3Model,
+    SmolLM3Config,
+    SmolLM3Model,
 )
 
 from export.draft import TrainedOrder, draft
@@ -59,6 +61,9 @@ def model(family: str, depth: int = DEPTH) -> Any:
     if family == "distilbert":
         shape = {"dim": 32, "n_layers": depth, "n_heads": 2, "hidden_dim": 64}
         return DistilBertModel(DistilBertConfig(**VOCABULARY, **shape)).eval()
+    if family == "smollm3":  # three of four layers turn by place, and a list says which
+        own = {"num_key_value_heads": 1, "initializer_range": 0.3, "num_hidden_layers": depth}
+        return SmolLM3Model(SmolLM3Config(**SIZES, **own)).eval()
     if family == "qwen3":
         heads = {"num_key_value_heads": 1, "head_dim": 16}
         return Qwen3Model(Qwen3Config(**SIZES, **heads, num_hidden_layers=depth)).eval()
@@ -99,7 +104,7 @@ def test_of_twelve_layers_those_of_distilbert_are_kept() -> None:
     assert kept(12, 6) == (0, 2, 4, 7, 9, 11)  # transformers' research project, distillation
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert", "qwen3"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert", "qwen3", "smollm3"])
 def test_a_student_is_the_same_when_it_is_made_anew_from_its_own_config(
     family: str, tmp_path: Path
 ) -> None:
@@ -110,6 +115,13 @@ def test_a_student_is_the_same_when_it_is_made_anew_from_its_own_config(
     again.load_state_dict(trunk.state_dict())
     assert len(layers(again)) == 3
     assert torch.equal(states(again.eval()), states(trunk))
+
+
+def test_a_student_that_its_config_does_not_tell_of_is_refused() -> None:
+    trunk = model("smollm3", 8)
+    trunk.config.no_rope_layers = trunk.config.no_rope_layers[::-1]  # not what was built
+    with pytest.raises(BadRecipe, match="layers 3: without some of its layers SmolLM3Model is not"):
+        thin(trunk, 3)
 
 
 def test_layers_that_stay_keep_their_very_weights_and_nothing_else_changes() -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
+from export.domain import Domain, Normal
 from export.session import open_session
 from tests.export.models import save_trained
 from tests.factories import PairOverlap, joined, random_search
@@ -34,7 +36,7 @@ from training.recording import write_logs
 from training.rounds import Outcome, Round
 from training.simulate import ranker, simulate
 from training.sources import CHAMPION, Teacher, Unlabelled
-from training.teachers import Score, as_served
+from training.teachers import Score, as_served, own_word
 from training.tenants import Tenant
 from training.tuning import BadRecipe
 from training.unlabelled import (
@@ -52,6 +54,7 @@ from training.visitors import Graded
 from worker.ranking.bundled import Bundled
 from worker.ranking.join import Dials, JoinedSearch
 from worker.ranking.model import Doubles, Model
+from worker.ranking.rerank import embed
 
 SILENT = 24  # queries of the shop, the last ones, that nobody acts on
 ALL = Unlabelled(share=9.0, agreement=0.5)
@@ -79,6 +82,10 @@ def searches(count: int) -> list[JoinedSearch]:
         joined(random_search(seed, 6, query_id=f"q{seed}", user_query=f"red hat {seed}"))
         for seed in range(count)
     ]
+
+
+def titles(asked: Sequence[JoinedSearch]) -> list[str]:
+    return sorted({each.item.title or "" for one in asked for each in one.entries})
 
 
 def two(noise: float) -> Callable[[], Sequence[Score]]:
@@ -233,18 +240,34 @@ def config_of(base: Path, folder: str) -> Config:
     return tiny.config(Path("nowhere"), base, recipe=Recipe(teacher=Teacher(folder=folder)))
 
 
-@pytest.mark.parametrize("names", ["nobody", "the champion", "the champion's folder"])
-def test_without_another_teacher_the_base_is_asked_and_nobody_where_it_serves(
+@pytest.mark.parametrize("names", ["nobody", "the champion", "the base's folder"])
+def test_without_another_teacher_the_base_is_asked_and_nobody_where_no_pair_model_serves(
     champion: Model, tiny_base: Path, zero_shot: Path, names: str
 ) -> None:
     folder = {"nobody": "", "the champion": CHAMPION}.get(names, str(zero_shot))
-    config, base = config_of(tiny_base, folder), PairOverlap()
-    second = second_teacher(config, base, champion)
+    config, base = config_of(tiny_base, folder), champion
+    second = second_teacher(config, base, PairOverlap())
     assert second is not None
     asked = searches(3)
     found, own = second()(asked), as_served(base, asked)
     assert [each.tolist() for each in found] == [each.tolist() for each in own]
-    assert second_teacher(config, champion, champion) is None
+    assert second_teacher(config, base, champion) is None
+    opened_again = Bundled(open_session(zero_shot, threads=1))
+    assert second_teacher(config, base, opened_again) is None, "the same bundle, promoted"
+
+
+def test_of_lists_beyond_what_it_learned_from_what_serves_says_nothing_of_its_own() -> None:
+    asked, whole = searches(20), PairOverlap()
+    said = [np.stack([one, one]) for one in own_word(whole, asked)]
+    assert np.array_equal(np.stack(own_word(whole, asked)), np.stack(as_served(whole, asked)))
+    assert any(len(set(each[0])) > 1 for each in said)
+    vectors = np.stack([*embed(titles(asked), whole).values()])
+    far = Domain(Normal(100.0 + vectors.mean(0), np.eye(vectors.shape[1], dtype=np.float32)), 1, 2)
+    stranger = PairOverlap(domain=far, beyond=whole.calibration)
+    assert any(np.ptp(each) > 0.0 for each in as_served(stranger, asked)), "the base's cosine"
+    assert verdicts(asked, [partial(own_word, stranger), partial(as_served, whole)], 0.01) == (
+        [None] * len(asked)
+    )
 
 
 def test_another_teacher_is_asked_wherever_one_is_named(
@@ -262,15 +285,16 @@ def test_another_teacher_is_asked_wherever_one_is_named(
 def test_what_serves_and_the_base_are_held_against_each_other(
     champion: Model, tiny_base: Path, tmp_path: Path
 ) -> None:
-    recipe, base, said = Recipe(unlabelled=ALL), PairOverlap(), list[str]()
+    recipe, said = Recipe(unlabelled=ALL), list[str]()
+    base, champion = champion, PairOverlap()
     config = tiny.config(tmp_path, tiny_base, recipe=recipe)
     lesson = pipeline.Lesson(labelled_lists(12), labelled_lists(3), {}, {"lists": 12.0})
     more = pipeline.enlarged(
         config, Round(tmp_path), lesson, searches(30), (base, champion), said.append
     )
-    learned, refused = len(more.agreed), 30 - len(more.agreed)
-    assert learned > 0 < refused
-    assert said[-1].startswith(f"{learned} of 30 unlabelled lists learned from, {refused} refused")
+    learned = len(more.agreed)
+    assert 0 < learned < 30
+    assert said[-1].startswith(f"{learned} of 30 unlabelled lists learned from; ")
     assert more.counts["lists"] == 12.0
     assert (more.learn, more.kept, more.sets) == (lesson.learn, lesson.kept, lesson.sets)
     whole = {each.event.query_id: each for each in searches(30)}
@@ -293,7 +317,7 @@ def test_where_nothing_serves_and_nobody_else_is_named_no_list_is_learned_from(
     lists, counts = agreed(searches(3), [], config, models, Round(tmp_path), said.append)
     assert (lists, [*counts.values()]) == ([], [3, 0, 0])
     assert said == [
-        "nothing serves yet, nor is another teacher named: no unlabelled list is learned from"
+        "no pair model serves, no other teacher is named: no unlabelled list is learned from"
     ]
 
 
@@ -369,16 +393,13 @@ def test_a_round_learns_from_lists_that_nobody_acted_on_and_tells_how_many(
 ) -> None:
     (without, _, before), (ended, made, after) = off, on
     counts = {name: count for name, count in ended.counts.items() if name not in without.counts}
-    found, learned, refused = counts.values()
-    assert list(counts) == ["unlabelled", "unlabelled_learned", "unlabelled_refused"]
-    assert learned + refused == found > learned > 0 < refused
+    found, asked, learned = counts.values()
+    assert list(counts) == ["unlabelled", "unlabelled_asked", "unlabelled_learned"]
+    assert found == asked > learned > 0
     unheard = texts(read_jsonl(quiet_shop.graded)[-SILENT:])
     kept = {each for each in unheard if share_of(each) < made.config.judge.kept}
     assert SILENT - len(kept) - 8 < found <= SILENT - len(kept), "those that somebody asked"
-    assert (
-        f"{learned:.0f} of {found:.0f} unlabelled lists learned from, {refused:.0f} refused for"
-        " disagreement"
-    ) in after
+    assert line(after, f"{learned:.0f} of {asked:.0f} unlabelled lists learned from; ")
     (lists, watched), (more, watching) = (
         [int(each) for each in line(said, "reading").split() if each.isdigit()]
         for said in (before, after)
