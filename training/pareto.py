@@ -45,7 +45,7 @@ def markdown(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial], config:
     titles += ["tokens a pair", "ms a pair", "MB"]
     lines = [
         f"{len(best)} of {len(trials)} trials are beaten by no other"
-        f" ({len(trials) - len(done)} failed)",
+        f" ({len(trials) - len(done)} failed){_judged_on(done)}",
         "",
         f"| trial | {' | '.join((*titles, *dials))} |",
         "|---|" + "--:|" * len(titles) + "---|" * len(dials),
@@ -59,6 +59,14 @@ def markdown(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial], config:
         name = f"{trial.number}, as configured" if trial.params == own else str(trial.number)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _judged_on(done: Sequence[FrozenTrial]) -> str:
+    """On how much the order of trials rests."""
+    count = max((trial.user_attrs.get("queries", 0) for trial in done), default=0)
+    return (
+        f", on {count} queries: the gate judges what is run with an interval, this table has none"
+    )
 
 
 def as_json(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial]) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def _made(
         params=dict(point),
         distributions=_distributions(config),
         values=[getattr(found, name) for name in DIRECTIONS],
-        user_attrs={"ms": found.ms, "mb": found.mb},
+        user_attrs={"ms": found.ms, "mb": found.mb, "queries": len(judges)},
         constraints={
             name: getattr(found, name) - most for name, most in limits.items() if most is not None
         },
