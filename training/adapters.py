@@ -7,7 +7,6 @@ them; those stay (see `export.adapters`). peft is imported where it is used, for
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -48,14 +47,7 @@ def inject(trunk: PreTrainedModel, recipe: Recipe, steps: int) -> list[TrainerCa
     if recipe.tuning not in KINDS:
         return []
     trunk.requires_grad_(False)
-    quiet_bits()  # which peft imports, wherever it is installed
     return KINDS[recipe.tuning](trunk, recipe, steps)
-
-
-def quiet_bits() -> None:
-    """bitsandbytes says which of its kernels are not there, and of each 8-bit product that it
-    rounds its inputs: not here."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def merge(trunk: PreTrainedModel) -> None:

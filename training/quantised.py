@@ -25,7 +25,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from export.models import PairModel
 from export.onnx import load_trunk
 from export.source import Source
-from training.adapters import inject, quiet_bits
+from training.adapters import inject
 from training.recipe import Recipe
 from training.students import thin
 from training.tuning import BadRecipe
@@ -49,7 +49,6 @@ def load_quantised(source: Source, recipe: Recipe) -> PreTrainedModel:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=getattr(torch, recipe.precision),
         )
-        quiet_bits()
         trunk = load_trunk(source, quantization_config=config)
     except ImportError as error:
         raise BadRecipe(

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from export.models import PairModel
 from training import ranks
-from training.adapters import quiet_bits
 from training.products import Products
 from training.recipe import Recipe
 from training.tuning import BadRecipe
@@ -195,7 +194,6 @@ def help_out() -> None:
     while (told := ranks.ordered()) is not None:
         if isinstance(told, Begin):
             torch.set_num_threads(told.recipe.threads or torch.get_num_threads())
-            quiet_bits()
             device = "cuda" if torch.cuda.is_available() else "cpu"
             reader = Reader(told.pair_model.to(device), told.recipe)
             continue

@@ -361,3 +361,10 @@ def test_without_the_extra_few_bits_are_refused_by_its_name(base: Path, tmp_path
     said = found.stderr.strip().splitlines()[-1]
     assert said.startswith(f"{BadRecipe.__module__}.BadRecipe: base_bits 4: expected bitsandbytes")
     assert "pip install 'prismrank[bits]'" in said
+
+
+@pytest.mark.parametrize("module", ["training.pipeline", "export.trained, peft"])
+def test_who_asks_for_no_few_bits_hears_nothing_of_them(module: str) -> None:
+    command = [sys.executable, "-c", f"import {module}"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (found.stdout, found.stderr) == ("", "")
