@@ -8,7 +8,7 @@ import pytest
 
 from worker import codec
 from worker.errors import BadSetting
-from worker.validate import faults, notes
+from worker.validate import faults, notes, unknown_policies
 
 FAULTS = [
     ("a good event", '{"query_id":"q","user_query":""}', []),
@@ -108,3 +108,19 @@ def test_faults_of_settings(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="No such file"):
         list(faults(tmp_path / "nothing.jsonl", codec.Limits()))
+
+
+def test_an_event_whose_policy_is_in_none_of_the_files_is_noted_where_one_has_any(
+    tmp_path: Path,
+) -> None:
+    events, policies = tmp_path / "events.jsonl", tmp_path / "policies.jsonl"
+    candidates = '"user_query": "q", "candidates": [{"item_id": "a"}]'
+    lines = [
+        f'{{"query_id": "{name}", "policy": "{name}", {candidates}}}' for name in ("fair", "fiar")
+    ]
+    events.write_text("\n".join([*lines, f'{{"query_id": "none", {candidates}}}']) + "\n")
+    policies.write_text('{"policy_id": "fair", "diversity": 0.2}\n')
+    assert list(unknown_policies([events, policies])) == [
+        f"{events}:2: policy 'fiar' is in none of these files; was fair meant?"
+    ]
+    assert list(unknown_policies([events])) == []

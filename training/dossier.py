@@ -74,6 +74,7 @@ class Dossier:
             "## What was learned from, and how",
             "\n".join(f"- {name}: {value:g}" for name, value in self.counts.items()),
             f"By the default recipe{self._recipe()}.",
+            "![losses by step](losses.png)" if self.losses else "",
         ]
         if self.examination is not None:
             curve = ", ".join(f"{theta:.3f}" for theta in self.examination.theta)
@@ -81,6 +82,7 @@ class Dossier:
                 "## How far people look",
                 f"Examination by place: {curve}.",
                 f"By {self.examination.method}: {self.examination.why}.",
+                "![examination by place](examination.png)",
             ]
         if self.uses is not None:
             parts += [
@@ -89,6 +91,8 @@ class Dossier:
                 " pairs, and what would lower the relevance of some:",
                 self.uses.markdown(),
             ]
+        if self.assessment.tables:
+            parts.append("![nDCG@10 against alpha-nDCG@10](frontier.png)")
         for name, rows in self.assessment.tables.items():
             parts.append(report.markdown(name, self.assessment.counts[name], rows))
             parts.append(report.fairness(name, rows))

@@ -190,11 +190,11 @@ def lesson_of(config: Config, queries: Sequence[GradedQuery]) -> Lesson:
             f"recipe.unlabelled.share {recipe.unlabelled.share:g}: expected 0 from human labels,"
             " where no list is without a grade; nothing was trained"
         )
-    lists = labelled(queries)
-    rest, judged = split_by_query(lists, config.judge.kept, "judged ")
+    rest, judged = split_by_query(lists := labelled(queries), config.judge.kept, "judged ")
     learn, kept = split_by_query(rest, config.judge.kept)
-    counts = {"queries": len(lists), "learned": len(learn), "kept": len(kept)}
-    return Lesson(learn, kept, {"dev": worth_measuring(map(graded, judged))}, counts)
+    dev = worth_measuring(map(graded, judged))
+    counts = {"queries": len(lists), "learned": len(learn), "kept": len(kept), "judged": len(dev)}
+    return Lesson(learn, kept, {"dev": dev}, counts)
 
 
 def learned(

@@ -89,7 +89,7 @@ def rerank(chosen: argparse.Namespace) -> int:
 def validate(chosen: argparse.Namespace) -> int:
     """Every fault of the files; status 1 where there is one."""
     from worker import settings
-    from worker.validate import faults, notes
+    from worker.validate import faults, notes, unknown_policies
 
     limits, count = settings.read(os.environ).limits, 0
     for path in chosen.files:
@@ -98,6 +98,8 @@ def validate(chosen: argparse.Namespace) -> int:
             print(codec.encode(fault).decode() if chosen.json else str(fault))
         for note in notes(path):
             print(f"note: {note}", file=sys.stderr)
+    for note in unknown_policies(chosen.files):
+        print(f"note: {note}", file=sys.stderr)
     if not chosen.json:
         print(f"{count} faults in {len(chosen.files)} files")
     return 1 if count else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -136,6 +136,31 @@ def _faults_of_meaning(
 
 def notes(path: Path) -> Iterator[str]:
     """Fields that no message names: kept, and never a fault, but a typo looks just like one."""
+    for number, kind, tree in _messages(path):
+        yield from _near_misses(f"{path}:{number}", tree, kind)
+        for field, within in INNER.get(kind, {}).items():
+            inner = tree.get(field)
+            for one in inner if isinstance(inner, list) else [inner]:
+                yield from _near_misses(f"{path}:{number}", one, within)
+
+
+def unknown_policies(paths: Sequence[Path]) -> Iterator[str]:
+    """Events that ask for a policy which none of the files has, where one of them has any: a worker
+    that knows no others would give them to the dead letters."""
+    messages = [(path, *found) for path in paths for found in _messages(path)]
+    known = {str(tree["policy_id"]) for _, _, kind, tree in messages if kind is Policy}
+    for path, number, kind, tree in messages if known else ():
+        asked = tree.get("policy") if kind is SearchEvent else None
+        if isinstance(asked, str) and asked not in known:
+            near = difflib.get_close_matches(asked, known, 1)
+            hint = f"; was {near[0]} meant?" if near else ""
+            yield f"{path}:{number}: policy {asked!r} is in none of these files{hint}"
+
+
+def _messages(path: Path) -> Iterator[tuple[int, type[msgspec.Struct], dict[str, Any]]]:
+    """(line, kind, fields) of what can be read as a message; nothing of settings."""
+    if path.suffix == ".env" or path.name == ".env":
+        return
     for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
         try:
             tree = codec.parse(raw, codec.Limits())
@@ -144,13 +169,8 @@ def notes(path: Path) -> Iterator[str]:
         kind = next(
             (k for name, k in KINDS.items() if isinstance(tree, dict) and name in tree), None
         )
-        if kind is None:
-            continue
-        yield from _near_misses(f"{path}:{number}", tree, kind)
-        for field, within in INNER.get(kind, {}).items():
-            inner = tree.get(field)
-            for one in inner if isinstance(inner, list) else [inner]:
-                yield from _near_misses(f"{path}:{number}", one, within)
+        if kind is not None:
+            yield number, kind, tree
 
 
 def _near_misses(where: str, tree: Any, kind: type[msgspec.Struct]) -> Iterator[str]:
