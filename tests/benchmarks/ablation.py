@@ -1,7 +1,7 @@
 """Each ingredient of the recipe on and off, on one fixed sample of human labels.
 
     python -m tests.benchmarks.ablation --data DIR --base FOLDER --work DIR --out FILE.jsonl
-        [--seeds 1 2 3] [--only plain fgm …] [--show]
+        [--seeds 1 2 3] [--only plain fgm …] [--show [--beside zero-shot]]
 
 Some 4,000 pairs of the train parts, the same for all, are learned from for two epochs; each model
 goes through `training.pipeline` and is judged as a worker would serve it, at dial 0, on the dev
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, seed in wanted:
         said = ["--cell", name, "--seeds", str(seed)]
         fill(MODULE, {"ingredient": name, "seed": seed}, said, options)
-    _show(finished(options.out))
+    _show(finished(options.out), options.beside)
     return 0
 
 
@@ -192,24 +192,28 @@ def _judged(suite: str, model: Model, data: Path) -> dict[str, list[float]]:
     return found
 
 
-def _show(rows: Sequence[Mapping[str, Any]]) -> None:
-    """An ingredient a line: means over seeds, paired with the plain recipe query by query."""
-    seeds = {row["seed"] for row in rows if row["ingredient"] == PLAIN}
-    plain = [row for row in rows if row["ingredient"] == PLAIN]
-    titles = [*SETS, "from plain", *(f"lost to {suite}" for suite in SUITES), "time", "MB", "seeds"]
+def _show(rows: Sequence[Mapping[str, Any]], beside: str) -> None:
+    """An ingredient a line: means over seeds, paired query by query with what it stands beside; of
+    that which is lost, how much less, beside another than the plain recipe."""
+    plain = [row for row in rows if row["ingredient"] == beside]
+    lost = f"lost to {{}}{'' if beside == PLAIN else f', less than {beside}'}"
+    titles = [*SETS, f"from {beside}", *map(lost.format, SUITES), "time", "MB", "seeds"]
     print("| recipe | " + " | ".join(titles) + " |\n|---|" + "--:|" * len(titles))
     for name in (*UNTRAINED, *INGREDIENTS):
         of = [row for row in rows if row["ingredient"] == name]
         paired = [row for row in plain if row["seed"] in {each["seed"] for each in of}] or plain
-        if not of or not seeds:
+        if not of or not plain:
             continue
         clean = _values(of, CLEAN)
         cells = [f"{np.mean([row['ndcg'][CLEAN][each] for row in of]):.4f}" for each in SETS]
-        cells.append("" if name == PLAIN else told(interval(clean - _values(paired, CLEAN), 0)))
-        cells += [told(interval(clean - _values(of, suite), 0)) for suite in SUITES]
+        cells.append("" if name == beside else told(interval(clean - _values(paired, CLEAN), 0)))
+        for suite in SUITES:
+            gone = clean - _values(of, suite)
+            theirs = _values(paired, CLEAN) - _values(paired, suite)
+            cells.append(told(interval(gone if beside == PLAIN else theirs - gone, 0)))
         for cost in ("seconds", "megabytes"):
-            share = np.mean([row[cost] for row in of]) / np.mean([row[cost] for row in paired])
-            cells.append(f"{share:.2f}")
+            whole = np.mean([row[cost] for row in paired])
+            cells.append(f"{np.mean([row[cost] for row in of]) / whole:.2f}" if whole else "")
         print(f"| {name} | " + " | ".join([*cells, str(len(of))]) + " |")
 
 
@@ -223,7 +227,9 @@ def _values(rows: Sequence[Mapping[str, Any]], suite: str) -> Doubles:
 def _parser() -> argparse.ArgumentParser:
     parser = asks(MODULE)
     parser.add_argument("--only", nargs="+", choices=INGREDIENTS, default=list(INGREDIENTS))
-    parser.add_argument("--cell", choices=(*UNTRAINED, *INGREDIENTS), help=argparse.SUPPRESS)
+    known = (*UNTRAINED, *INGREDIENTS)
+    parser.add_argument("--beside", choices=known, default=PLAIN, help="what each is shown beside")
+    parser.add_argument("--cell", choices=known, help=argparse.SUPPRESS)
     return parser
 
 

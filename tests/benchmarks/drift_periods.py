@@ -1,7 +1,7 @@
 """Five periods of drift: what a model that goes on from the last champion keeps of old queries.
 
     python -m tests.benchmarks.drift_periods --data DIR --base FOLDER --work DIR --out FILE.jsonl
-        [--seeds 1 2 3] [--only "naive continuation" …] [--show]
+        [--seeds 1 2 3] [--only replay …] [--show [--beside ARM]]
 
 The train queries of home_depot and crowdflower are dealt into five periods, each leaning towards
 one of five topics (`periods.py`), some 600 pairs a period, half of each set; the dev queries by the
@@ -34,7 +34,7 @@ import numpy as np
 
 from export.registry import Registry
 from tests.benchmarks.ablation import sample
-from tests.benchmarks.forgetting import AT_ONCE, FIRST, RANDOM, ZERO_SHOT, Line, rows
+from tests.benchmarks.forgetting import AT_ONCE, FIRST, NAIVE, RANDOM, ZERO_SHOT, Line, rows
 from tests.benchmarks.measuring import finished
 from tests.benchmarks.periods import DAYS, PERIODS, asked_in, assigned
 from tests.benchmarks.processes import asks, configured, fill, measured_here, say
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for arm, seed, period in wanted:
         said = ["--cell", arm, "--seeds", str(seed), "--period", str(period)]
         fill(MODULE, {"arm": arm, "seed": seed, "period": period}, said, options)
-    _show(msgspec.convert(finished(options.out), list[Line]))
+    _show(msgspec.convert(finished(options.out), list[Line]), options.beside)
     return 0
 
 
@@ -256,11 +256,11 @@ def _joined(lists: Sequence[Sequence[LabelledList]]) -> list[LabelledList]:
     return [one for each in lists for one in each]
 
 
-def _show(lines: Sequence[Line]) -> None:
+def _show(lines: Sequence[Line], beside: str) -> None:
     """A table for each set and each way to order it."""
     for on in (DEV, LEARNED):
         for way in (SERVED, ALONE):
-            found = rows(lines, on, way)
+            found = rows(lines, on, way, beside)
             if found:
                 print(f"\n{on}, {way}\n\n| " + " | ".join(found[0]) + " |")
                 print("|---|" + "--:|" * (len(found[0]) - 1))
@@ -271,6 +271,7 @@ def _show(lines: Sequence[Line]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = asks(MODULE)
     parser.add_argument("--only", nargs="+", choices=CONTINUED, default=list(CONTINUED))
+    parser.add_argument("--beside", choices=CONTINUED, default=NAIVE, help="whom changes are from")
     parser.add_argument(
         "--cell", choices=(ZERO_SHOT, FIRST, *WHOLE, *CONTINUED), help=argparse.SUPPRESS
     )

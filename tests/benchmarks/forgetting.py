@@ -49,11 +49,11 @@ def split(values: Sequence[float], sizes: Sequence[int]) -> list[Doubles]:
     return np.split(np.array(values, float), np.cumsum(sizes)[:-1])
 
 
-def rows(lines: Sequence[Line], on: str, way: str) -> list[dict[str, str]]:
+def rows(lines: Sequence[Line], on: str, way: str, beside: str = NAIVE) -> list[dict[str, str]]:
     """An arm a row, after the last period: means over old queries (those of all periods but the
     last), new ones and both; the ratio of both to everything at once, and of what lies above a
-    random order; the change from naive continuation, and what old periods lost since they were
-    best. Seeds are paired, then queries."""
+    random order; the change from the arm `beside`, of old queries and of new ones too, and what old
+    periods lost since they were best. Seeds are paired, then queries."""
     last = [line for line in lines if line.period == PERIODS]
     arms = {arm: [line for line in last if line.arm == arm] for arm in [one.arm for one in last]}
     if not arms.get(AT_ONCE) or not arms.get(ZERO_SHOT):
@@ -66,10 +66,10 @@ def rows(lines: Sequence[Line], on: str, way: str) -> list[dict[str, str]]:
             continue
         ours = _mean(chosen, on, RANDOM if arm == RANDOM else way)
         theirs = _mean(whole, on, way)
-        compared, naive = _paired(chosen, arms.get(NAIVE, []))
+        compared, theirs_beside = _paired(chosen, arms.get(beside, []))
         lost = forgotten(lines, chosen, on, way)
-        continued = bool(naive) and lost is not None and arm != NAIVE
-        change = _mean(compared, on, way) - _mean(naive, on, way) if continued else None
+        continued = bool(theirs_beside) and lost is not None and arm != beside
+        change = _mean(compared, on, way) - _mean(theirs_beside, on, way) if continued else None
         old = sum(chosen[0].queries[on][:-1])
         found.append(
             {
@@ -79,7 +79,9 @@ def rows(lines: Sequence[Line], on: str, way: str) -> list[dict[str, str]]:
                 "both": _short(ours.mean()),
                 "of at once": _interval(ratio(ours, theirs)),
                 "above random": _interval(ratio(ours - random, theirs - random)),
-                "from naive": "" if change is None else told(interval(change, 0)),
+                f"from {beside}": "" if change is None else told(interval(change, 0)),
+                "of old": "" if change is None else told(interval(change[:old], 0)),
+                "of new": "" if change is None else told(interval(change[old:], 0)),
                 "forgotten": "" if lost is None else f"{lost:+.4f}",
                 "seeds": str(len(chosen)),
             }

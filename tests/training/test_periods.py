@@ -138,7 +138,7 @@ def test_an_arm_is_held_against_everything_at_once_over_old_and_new() -> None:
     )
     assert re.match(r"0\.4000 \[0\.2500, ", found[ARM]["of at once"])
     assert found[ARM]["seeds"] == "1"
-    assert found[ARM]["from naive"] == "+0.1000 [+0.1000, +0.1000]"
+    assert found[ARM][f"from {NAIVE}"] == "+0.1000 [+0.1000, +0.1000]"
     assert found[ARM]["forgotten"] == "+0.0000"
     assert found[ZERO_SHOT]["of at once"] == "0.5000 [0.5000, 0.5000]"
     assert found["random"]["both"] == "0.0000"
